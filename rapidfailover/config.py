@@ -1,0 +1,137 @@
+"""The small frozen values that travel between the modules, and what may be in them."""
+
+import math
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Mapping, NamedTuple, Optional, Tuple
+from urllib.parse import urlencode, urlsplit
+
+__all__ = ["Attempt", "ProviderConfig", "Question", "RefreshRequest", "Result", "check_seconds", "encode_query"]
+
+
+@dataclass(frozen=True)
+class ProviderConfig:
+    """One host that serves a platform.
+
+    ``host`` is what ``X-RapidAPI-Host`` says. ``base_url`` defaults to ``https://{host}``; ``http://`` is
+    taken for loopback addresses only, because the key would travel in clear. The lowest ``priority`` is
+    asked first. Frozen: what happens to a provider is in ``ProviderRegistry.snapshot()``.
+    """
+
+    name: str
+    host: str
+    priority: int
+    base_url: Optional[str] = None
+    use_case: str = ""
+    status: str = "ok"  # "ok" or "limited" (the strategy's ✅ and ⚠️)
+    advice: str = ""
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
+        for field in ("name", "host"):
+            value = getattr(self, field)
+            if not isinstance(value, str) or not value.strip():
+                raise ValueError(f"a provider's {field} is a non-empty text, not {value!r}")
+        if not isinstance(self.priority, int) or isinstance(self.priority, bool):
+            raise ValueError(f"the priority of {self.name} is a whole number, not {self.priority!r}")
+        url = f"https://{self.host}" if self.base_url is None else self.base_url
+        if not _is_base_url(f"https://{self.host}") or urlsplit(f"https://{self.host}").path:
+            raise ValueError(f"the host of {self.name} is a bare host name, not {self.host!r}")
+        if not _is_base_url(url):
+            raise ValueError(f"the base_url of {self.name} is https://host[:port][/path], or http:// "
+                             f"with a loopback address, not {url!r}")
+        object.__setattr__(self, "base_url", url.rstrip("/"))
+
+
+class RefreshRequest(NamedTuple):
+    """What was asked, as plain picklable data, so that it can be asked again later."""
+
+    platform: str
+    endpoint: str
+    params: Mapping[str, Any]
+
+
+class Question(NamedTuple):
+    """A request on its way: what was asked, and the two forms of its params that the work needs."""
+
+    platform: str
+    endpoint: str
+    params: Mapping[str, Any]
+    query: str  # encoded and sorted, without the '?'
+    key: str  # of its entry in the cache
+
+
+class Attempt(NamedTuple):
+    """One visit to one provider, with its retries."""
+
+    provider: str
+    status: Optional[int]  # as it came over the wire; None when nothing was answered
+    action: str  # the matrix's word for the row that decided
+    detail: str  # why, in the provider's words or ours
+    retries: int  # further requests to the same provider within this visit
+    elapsed: float  # seconds, its waits included
+
+
+class Result(NamedTuple):
+    """What came back, from whom and how."""
+
+    data: Any  # decoded JSON: an object or an array, yours to change
+    platform: str
+    endpoint: str
+    provider: str
+    stale: bool  # True: nobody answered, this is the last good copy
+    age: float  # seconds since the provider answered; 0.0 when it just did
+    attempts: Tuple[Attempt, ...]  # in the order they were made; empty when nobody was asked
+    elapsed: float  # seconds
+    quota: Optional[Mapping[str, Any]] = None  # {"limit", "remaining", "reset"} as far as the provider told
+
+
+def check_seconds(name: str, value: Any, *, zero: bool = False) -> float:
+    """``value`` as a finite positive number of seconds, or a ValueError that names the option."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) \
+            or value < 0 or value == 0 and not zero:
+        kind = "non-negative" if zero else "positive"
+        raise ValueError(f"{name} is a {kind} finite number of seconds, not {value!r}")
+    return float(value)
+
+
+def encode_query(params: Optional[Mapping[str, Any]]) -> str:
+    """The query string as ``requests`` would send it, sorted by name.
+
+    None is left out, a list repeats its name. Sorted, because the same question in another order is the
+    same cache entry; encoded, because ``{"a": 1}`` and ``{"a": "1"}`` are one question and ``1`` and
+    ``True`` are not, although they are equal.
+    """
+    if params is not None and not isinstance(params, Mapping):
+        raise TypeError(f"params is a mapping of names to values, not {type(params).__name__}")
+    pairs = []
+    for name, value in (params or {}).items():
+        if not isinstance(name, str):
+            raise TypeError(f"the names of params are texts, not {name!r}")
+        for one in value if isinstance(value, (list, tuple)) else (value,):
+            if one is None:
+                continue
+            if not isinstance(one, (str, int, float)):
+                raise TypeError(f"params[{name!r}] is a text, a number, None or a list of those, "
+                                f"not {type(one).__name__}")
+            pairs.append((name, one))
+    return urlencode(sorted(pairs, key=lambda pair: pair[0]))
+
+
+def _is_base_url(url: Any) -> bool:
+    """Whether a key may be sent there: https anywhere, http on this machine, nothing hidden in it."""
+    if not isinstance(url, str) or not url.isprintable() or any(c in url for c in " \\?#@"):
+        return False
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or parts.scheme == "http" and _is_loopback(host or ""))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
