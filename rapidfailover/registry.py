@@ -1,0 +1,236 @@
+"""Who serves a platform, in which order, with the circuit of each, behind one lock.
+
+The lock is held for a few lines of dictionary work, never over a request, a sleep or a log line.
+"""
+
+import logging
+import threading
+import time
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+
+from .catalog import PROVIDERS
+from .circuit import Circuit, Ticket
+from .config import ProviderConfig, check_seconds
+from .errors import InvalidEndpoint, UnknownPlatform, UnknownProvider
+
+__all__ = ["ProviderRegistry", "Visit"]
+
+_log = logging.getLogger(__package__)
+
+
+class _Entry:
+    """A provider and what has happened to it."""
+
+    __slots__ = ("circuit", "enabled", "platform", "provider")
+
+    def __init__(self, platform: str, provider: ProviderConfig, circuit: Circuit) -> None:
+        self.platform = platform
+        self.provider = provider
+        self.circuit = circuit
+        self.enabled = provider.enabled
+
+
+class Visit(NamedTuple):
+    """Leave to ask one provider once."""
+
+    provider: ProviderConfig
+    still_to_ask: int  # providers, this one included
+    ticket: Ticket
+    entry: _Entry
+
+
+class ProviderRegistry:
+    """Thread-safe. ``providers`` is ``{platform: [ProviderConfig, …]}``; None means the strategy's.
+
+    ``error_threshold`` faults in a row take a provider out for ``cooldown`` seconds times the number of
+    faults, at most ``max_cooldown`` (300 s, 5 minutes a fault: the strategy's ``mark_error``).
+    """
+
+    def __init__(self, providers: Optional[Mapping[str, Iterable[ProviderConfig]]] = None, *,
+                 error_threshold: int = 3, cooldown: float = 300.0, max_cooldown: float = 3600.0,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        if not isinstance(error_threshold, int) or isinstance(error_threshold, bool) or error_threshold < 1:
+            raise ValueError(f"error_threshold is a whole number from 1, not {error_threshold!r}")
+        self._rules = (error_threshold, check_seconds("cooldown", cooldown),
+                       check_seconds("max_cooldown", max_cooldown))
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._platforms: Dict[str, Dict[str, _Entry]] = {}  # providers by priority
+        for platform, members in (PROVIDERS if providers is None else providers).items():
+            for provider in members:
+                self.add(platform, provider)
+
+    @property
+    def platforms(self) -> Tuple[str, ...]:
+        return tuple(self._platforms)
+
+    def add(self, platform: str, provider: ProviderConfig) -> None:
+        """Add a provider, and the platform with its first one. A name is taken once a platform: ValueError."""
+        if not isinstance(platform, str) or not platform.strip():
+            raise ValueError(f"a platform is a non-empty text, not {platform!r}")
+        if not isinstance(provider, ProviderConfig):
+            raise TypeError(f"a provider is a ProviderConfig, not {type(provider).__name__}")
+        with self._lock:
+            entries = self._platforms.get(platform, {})
+            if provider.name in entries:
+                raise ValueError(f"{platform} has a provider named {provider.name} already")
+            joined = [*entries.values(), _Entry(platform, provider, Circuit(*self._rules))]
+            joined.sort(key=lambda entry: entry.provider.priority)
+            # A new dictionary: who walks over the old one is not disturbed.
+            self._platforms[platform] = {entry.provider.name: entry for entry in joined}
+
+    def get_available_providers(self, platform: str) -> List[ProviderConfig]:
+        """By priority, without those disabled, held or cooling down; half-open ones are listed.
+
+        Takes no trial. UnknownPlatform when there is no such platform.
+        """
+        entries = self._entries(platform)
+        with self._lock:
+            now = self._clock()
+            return [entry.provider for entry in entries.values() if entry.enabled
+                    and (entry.circuit.hold_until or now) <= now and entry.circuit.state(now) != "open"]
+
+    def serving(self, platform: str, endpoint: str) -> int:
+        """How many enabled providers serve the endpoint. UnknownPlatform, InvalidEndpoint."""
+        entries = self._entries(platform)
+        _check_endpoint(endpoint)
+        return sum(entry.enabled for entry in entries.values())
+
+    def visits(self, platform: str, lease: Callable[[], float], *, early: bool = False) -> Iterator[Visit]:
+        """One provider after the other, each admitted by its circuit at the moment its turn comes.
+
+        ``lease`` tells how long in seconds the call has left, which is how long it may keep a trial. ``early``
+        is for the refresh worker: it may try an open circuit before its cooldown is over. A visit that is
+        left without a report gives its trial back.
+        """
+        waiting = list(self._entries(platform).values())
+        while True:
+            left = lease()
+            with self._lock:
+                now = self._clock()
+                ready = [entry for entry in waiting if entry.enabled and entry.circuit.wait(now, early) <= 0]
+                ticket = ready[0].circuit.admit(now, left, early) if ready else None
+            if ticket is None:
+                return
+            entry = ready[0]
+            waiting.remove(entry)
+            try:
+                yield Visit(entry.provider, len(ready), ticket, entry)
+            finally:
+                with self._lock:
+                    entry.circuit.release(ticket)
+
+    def report(self, visit: Visit, fault: str = "", *, rate_limited: bool = False) -> None:
+        """The verdict on a visit: the fault in words, or nothing when the provider showed itself alive."""
+        if fault:
+            self._fault(visit.entry, visit.ticket, fault, rate_limited)
+        else:
+            self._success(visit.entry, visit.ticket)
+
+    def retry_after(self, platform: str, *, early: bool = False) -> Optional[float]:
+        """Seconds until the first provider can be asked; None when one can be now, or none is enabled."""
+        entries = self._entries(platform)
+        with self._lock:
+            now = self._clock()
+            waits = [entry.circuit.wait(now, early) for entry in entries.values() if entry.enabled]
+        return min(waits, default=0.0) or None
+
+    def mark_error(self, platform: str, provider_name: str) -> None:
+        """Count a fault; from the ``error_threshold``-th in a row on the provider is out for a while."""
+        self._fault(self._entry(platform, provider_name), None, "marked from outside", False)
+
+    def mark_success(self, platform: str, provider_name: str) -> None:
+        """Clear the count and close the circuit. A hold stays."""
+        self._success(self._entry(platform, provider_name), None)
+
+    def hold(self, platform: str, provider_name: str, seconds: float) -> None:
+        """Leave the provider alone for that long, as it asked. Only ever lengthened, at most ``max_cooldown``."""
+        check_seconds("hold", seconds, zero=True)
+        entry = self._entry(platform, provider_name)
+        with self._lock:
+            entry.circuit.hold(self._clock(), seconds)
+
+    def enable(self, platform: str, provider_name: str) -> None:
+        """Let the provider be asked."""
+        self._entry(platform, provider_name).enabled = True
+
+    def disable(self, platform: str, provider_name: str) -> None:
+        """Do not ask the provider until it is enabled again."""
+        self._entry(platform, provider_name).enabled = False
+
+    def reset(self, platform: Optional[str] = None, provider_name: Optional[str] = None) -> None:
+        """Forget faults, cooldown and hold of one provider, of a platform's or of all."""
+        if provider_name is not None and platform is None:
+            raise ValueError("reset of one provider needs its platform too")
+        for name in self.platforms if platform is None else (platform,):
+            chosen = self._entries(name).values() if provider_name is None else [self._entry(name, provider_name)]
+            with self._lock:
+                for entry in chosen:
+                    entry.circuit.reset()
+
+    def snapshot(self) -> Dict[str, Dict[str, Dict[str, Any]]]:
+        """``{platform: {provider: {…}}}`` in plain JSON types.
+
+        ``circuit`` is closed, open or half-open. ``disabled_until`` (the cooldown's end), ``hold_until`` and
+        ``last_error`` (so zero or negative) are seconds from now, None where there is nothing to tell.
+        """
+        with self._lock:
+            now = self._clock()
+            return {platform: {name: _describe(entry, now) for name, entry in entries.items()}
+                    for platform, entries in self._platforms.items()}
+
+    def _entries(self, platform: str) -> Dict[str, _Entry]:
+        try:
+            return self._platforms[platform]
+        except (KeyError, TypeError):
+            known = ", ".join(self._platforms) or "none"
+            raise UnknownPlatform(f"no platform {platform!r}; known: {known}") from None
+
+    def _entry(self, platform: str, provider_name: str) -> _Entry:
+        entries = self._entries(platform)
+        try:
+            return entries[provider_name]
+        except (KeyError, TypeError):
+            known = ", ".join(entries)
+            raise UnknownProvider(f"{platform} has no provider {provider_name!r}; known: {known}") from None
+
+    def _fault(self, entry: _Entry, ticket: Optional[Ticket], reason: str, rate_limited: bool) -> None:
+        with self._lock:
+            now = self._clock()
+            tripped = entry.circuit.fault(now, ticket, rate_limited=rate_limited)
+            count, wait = entry.circuit.error_count, entry.circuit.wait(now)
+        if tripped:
+            _log.warning("%s: %s is out for %.0f s after %d faults in a row, the last: %s",
+                         entry.platform, entry.provider.name, wait, count, reason)
+
+    def _success(self, entry: _Entry, ticket: Optional[Ticket]) -> None:
+        with self._lock:
+            recovered = entry.circuit.success(ticket)
+        if recovered:
+            _log.info("%s: %s answers again and is back in use", entry.platform, entry.provider.name)
+
+
+def _describe(entry: _Entry, now: float) -> Dict[str, Any]:
+    provider, circuit = entry.provider, entry.circuit
+
+    def ahead(time_: Optional[float]) -> Optional[float]:
+        return round(time_ - now, 3) if time_ is not None and time_ > now else None
+
+    return {
+        "priority": provider.priority, "status": provider.status, "enabled": entry.enabled,
+        "circuit": circuit.state(now), "error_count": circuit.error_count,
+        "last_error": None if circuit.last_error is None else round(circuit.last_error - now, 3),
+        "disabled_until": ahead(circuit.open_until), "hold_until": ahead(circuit.hold_until),
+        "quota": None, "advice": provider.advice,
+    }
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """Refuse whatever could lead off the provider's host once it is joined to its base_url."""
+    if not isinstance(endpoint, str) or not endpoint.startswith("/") or endpoint.startswith("//"):
+        raise InvalidEndpoint(f"an endpoint is a path that begins with one '/', not {endpoint!r}")
+    if any(char in "\\?#" or not char.isprintable() for char in endpoint):
+        raise InvalidEndpoint(f"an endpoint has no '\\', '?', '#' or control characters; "
+                              f"queries go into params: {endpoint!r}")
+    if any(part.lower().replace("%2e", ".") in (".", "..") for part in endpoint.split("/")):
+        raise InvalidEndpoint(f"an endpoint has no '.' or '..' as a part of its path: {endpoint!r}")
