@@ -1,0 +1,412 @@
+"""One attempt at one provider: its Session, urllib3's Retry, the limits, the key.
+
+What goes wrong on the network is a value (``Reply``), not an exception: a provider that cannot be reached
+reads as 503 and one that is too slow as 504, as the strategy's matrix has it.
+"""
+
+import os
+import random
+import socket
+import threading
+import time
+import zlib
+from contextvars import ContextVar
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ClosedPoolError, HTTPError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import TimeoutError as PoolTimeout
+from urllib3.util.retry import Retry
+from urllib3.util.timeout import Timeout
+
+from .config import ProviderConfig, Question
+from .errors import InvalidAPIKey, MissingAPIKey
+from .gateway import interpret
+from .matrix import Rule, row
+
+__all__ = ["Deadline", "Key", "KeySource", "Keys", "Reply", "Transport"]
+
+KeySource = Union[None, str, Callable[[], Optional[str]]]
+
+_PIECE = 2 ** 16  # bytes read at a time
+_ERROR_BODY = 2 ** 16  # bytes of an error's body that are worth reading: its message stands there
+_CONNECTIONS = 64  # kept per provider; more threads than that open further ones, which are not kept
+_PAUSE = (0.1, 0.3)  # seconds before urllib3's retry
+_LONGEST_KEY = 1024  # characters; RapidAPI's have 50
+_SHORTEST_ECHO = 16  # characters; a shorter key would be found where it is none
+
+
+class Reply(NamedTuple):
+    """What came of one attempt."""
+
+    status: int  # the one it should have had: what the matrix is asked with
+    wire: Optional[int]  # as it came over the wire; None when nothing was answered
+    detail: str
+    data: Any  # decoded JSON of a success
+    body: bytes  # that it was decoded from
+    retries: int
+
+
+class Key(str):
+    """A key that does not show itself, in case an error report prints the locals or the headers."""
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class Deadline:
+    """When a call has to be over. All times in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._began = time.monotonic()
+        self._ends = self._began + seconds
+
+    def left(self) -> float:
+        return self._ends - time.monotonic()
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self._began
+
+    def outside(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What a function of the user's returns; the time that it takes does not count."""
+        began = time.monotonic()
+        try:
+            return function(*args)
+        finally:
+            self._ends += time.monotonic() - began
+
+
+class Transport:
+    """Keeps one pooled Session per provider, shared by threads. Thread-safe."""
+
+    def __init__(self, matrix: Mapping[int, Rule], max_body: int) -> None:
+        self._matrix = matrix
+        self._max_body = max_body
+        self._sessions: Dict[Tuple[str, str], requests.Session] = {}
+        self._lock = threading.Lock()
+
+    def ask(self, provider: ProviderConfig, question: Question, key: Key, seconds: float) -> Reply:
+        """GET the endpoint, retried once where the matrix says so, all within ``seconds``."""
+        session = self._session(question.platform, provider)
+        # Prepared by itself: a session would add cookies, the .netrc and headers of its own.
+        request = requests.Request("GET", f"{provider.base_url}{question.endpoint}", headers={
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",  # what _read can inflate under a limit
+            "User-Agent": "rapidfailover",
+            "X-RapidAPI-Host": provider.host,
+        }).prepare()
+        assert request.url is not None
+        if question.query:
+            request.url += f"?{question.query}"  # encoded already
+        ends = time.monotonic() + seconds
+        progress = _Progress(ends, key)
+        token = _under_way.set(progress)
+        response = None
+        try:
+            settings: Dict[str, Any] = {"proxies": {}}
+            if request.url.startswith("https:"):  # a proxy would see the key of a plain loopback request
+                settings.update(session.merge_environment_settings(request.url, {}, None, None, None))
+            settings.update(stream=True, timeout=_Until(ends), allow_redirects=False)
+            response = session.send(request, **settings)
+            return self._reply(response, progress)
+        except _FAILURES as failure:
+            status, detail = _diagnose(failure)
+            return Reply(status, None, _without(key, detail), None, b"", progress.retries)
+        finally:
+            _under_way.reset(token)
+            if response is not None:
+                response.close()  # whole: back in its pool by now; else the connection goes too
+
+    def close(self) -> None:
+        """Close idle connections. Calls under way finish; a later one opens new connections."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            session.close()
+
+    def _reply(self, response: requests.Response, progress: "_Progress") -> Reply:
+        wire = response.status_code
+        good = 200 <= wire < 300
+        limit = self._max_body if good else min(self._max_body, _ERROR_BODY)
+        status, problem, body = wire, "", b""
+        try:
+            body = _without(progress.key, _read(response, limit, progress.ends))
+        except _FAILURES as failure:
+            if good:  # an error stays what it is, whatever becomes of its body
+                status, detail = _diagnose(failure)
+                status = 504 if status == 504 else 502
+                problem = _without(progress.key, detail if status == 504 else f"bad payload: {detail}")
+        if problem:
+            return Reply(status, wire, problem, None, b"", progress.retries)
+        meaning = interpret(wire, body)
+        return Reply(meaning.status, wire, meaning.detail, meaning.data, body, progress.retries)
+
+    def _session(self, platform: str, provider: ProviderConfig) -> requests.Session:
+        """One pool per provider, so that what one sends too much never answers another's request."""
+        try:
+            return self._sessions[platform, provider.name]
+        except KeyError:
+            with self._lock:
+                return self._sessions.setdefault((platform, provider.name), self._new_session())
+
+    def _new_session(self) -> requests.Session:
+        session = _Session()
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # keeps none
+        adapter = _Adapter(pool_connections=4, pool_maxsize=_CONNECTIONS, max_retries=_retry(self._matrix))
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        return session
+
+
+class _Progress:
+    """What the adapter and the Retry of the attempt under way must know. One per attempt."""
+
+    __slots__ = ("ends", "key", "retries")
+
+    def __init__(self, ends: float, key: Key) -> None:
+        self.ends = ends
+        self.key = key
+        self.retries = 0
+
+
+# Adapter and Retry are shared by threads and are handed nothing of ours by requests and urllib3.
+_under_way: "ContextVar[_Progress]" = ContextVar("rapidfailover_attempt")
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """No redirect is followed, looked at or read out: it would carry the key to a stranger."""
+        return None
+
+
+class _Adapter(HTTPAdapter):
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Put the key on a copy, so that neither the request nor the response's ``request`` ever holds it."""
+        progress = _under_way.get()
+        keyed = request.copy()
+        keyed.headers["X-RapidAPI-Key"] = progress.key
+        try:
+            response = super().send(keyed, *args, **kwargs)
+        except requests.ConnectionError as error:
+            if not isinstance(error.args and error.args[0], ClosedPoolError):
+                raise
+            response = super().send(keyed, *args, **kwargs)  # close() took the pool away in between
+        response.request = request
+        return response
+
+
+class _Retry(Retry):
+    """urllib3's retry with a pause before the first one and none for timeouts, within the attempt's time."""
+
+    def sleep(self, response: Any = None) -> None:
+        time.sleep(random.uniform(*_PAUSE))
+
+    def increment(self, method: Any = None, url: Any = None, response: Any = None, error: Any = None,
+                  _pool: Any = None, _stacktrace: Any = None) -> "_Retry":
+        progress = _under_way.get()
+        if error is not None and _is_timeout(_reasons(error)):
+            raise error  # a second wait helps nobody
+        if progress.ends - time.monotonic() <= _PAUSE[1]:
+            raise MaxRetryError(_pool, url, error)  # urllib3 hands out the response it has
+        following: Any = super().increment(method, url, response, error, _pool, _stacktrace)
+        progress.retries += 1
+        return following  # type: ignore[no-any-return]  # urllib3 1.26 and 2 differ in what they declare
+
+
+def _retry(matrix: Mapping[int, Rule]) -> _Retry:
+    """One retry for every status whose row says so, and for failed connections as for 503.
+
+    The 429 and its wait are the client's; ``Retry-After`` is not slept on, it may ask for hours.
+    """
+    retried = [status for status in range(100, 1000)
+               if row(status, matrix) != 429 and matrix[row(status, matrix)].retry]
+    again = int(matrix[503].retry)
+    return _Retry(total=1, connect=again, read=again, status=1, redirect=0, status_forcelist=retried,
+                  allowed_methods=None, respect_retry_after_header=False, raise_on_status=False)
+
+
+class _Until(Timeout):
+    """The time that is left of the attempt, anew for each of its requests (urllib3 clones it for each)."""
+
+    def __init__(self, ends: float) -> None:
+        super().__init__()
+        self._ends = ends
+
+    def clone(self) -> Timeout:
+        left = max(0.001, self._ends - time.monotonic())
+        return Timeout(connect=left, read=left)
+
+
+# What requests, urllib3, http.client, ssl and zlib raise when the other side or the network is at fault.
+# ValueError covers headers that urllib3 cannot make sense of, and our own findings about a body.
+_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError, zlib.error)
+
+
+def _reasons(failure: BaseException) -> List[BaseException]:
+    """The failure and what it wraps, from the outermost to the innermost.
+
+    Follows no ``__context__``: that may lead to an error of the caller's own.
+    """
+    reasons = [failure]
+    while len(reasons) < 10:
+        last = reasons[-1]
+        wrapped = (getattr(last, "reason", None), *last.args, last.__cause__)
+        inner = [one for one in wrapped if isinstance(one, BaseException)]
+        if not inner:
+            break
+        reasons.append(inner[0])
+    return reasons
+
+
+def _is_timeout(reasons: List[BaseException]) -> bool:
+    # In urllib3 1.26 a refused connection is a ConnectTimeoutError by inheritance.
+    return any(isinstance(one, (requests.Timeout, PoolTimeout, socket.timeout, TimeoutError))
+               and not isinstance(one, NewConnectionError) for one in reasons)
+
+
+def _diagnose(failure: BaseException) -> Tuple[int, str]:
+    """504 or 503, and the innermost reason in a few words that hold no URL."""
+    reasons = _reasons(failure)
+    if _is_timeout(reasons):
+        return 504, "no answer in time"
+    last = reasons[-1]
+    words = last.strerror if isinstance(last, OSError) and last.strerror else str(last).rpartition(">: ")[2]
+    return 503, words if type(last) is ValueError else f"{type(last).__name__}: {words}"
+
+
+def _read(response: requests.Response, limit: int, ends: float) -> bytes:
+    """The whole body, inflated, or a ValueError. Neither side of the inflating ever exceeds ``limit`` by much.
+
+    urllib3's own inflating is not used: until 2.6 it makes 300 MB of a few hundred bytes before anyone can
+    look, and it takes a gzip stream that breaks off for a whole one.
+    """
+    headers = response.headers
+    encoding = headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+        raise ValueError(f"unknown content encoding {encoding[:40]!r}")
+    inflater: Any = None
+    body, received = bytearray(), 0
+    while True:
+        piece = response.raw.read(_PIECE, decode_content=False)
+        if not piece:
+            break
+        received += len(piece)
+        if encoding not in ("", "identity"):
+            inflater = inflater or _inflater(encoding, piece)
+            piece = inflater.decompress(piece, limit + 1 - len(body))
+        body += piece
+        if len(body) > limit or received > limit:
+            raise ValueError(f"longer than {limit} bytes")
+        if time.monotonic() > ends:
+            raise TimeoutError
+    if inflater is not None and (not inflater.eof or inflater.unused_data):
+        raise ValueError("the compressed body is cut short, or something follows it")
+    length = headers.get("Content-Length", "").strip()
+    if length and "chunked" not in headers.get("Transfer-Encoding", "").lower() and length != str(received):
+        raise ValueError(f"{received} bytes where {length[:20]!r} were announced")
+    return bytes(body)
+
+
+def _inflater(encoding: str, first: bytes) -> Any:
+    if encoding != "deflate":
+        return zlib.decompressobj(16 + zlib.MAX_WBITS)
+    # "deflate" is zlib's format (RFC 9110 §8.4.1.2), but some servers send the bare stream.
+    is_zlib = first[0] & 0x0F == 8 and (len(first) < 2 or (first[0] * 256 + first[1]) % 31 == 0)
+    return zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+
+
+class Keys:
+    """Where the key comes from, and what became of those that were refused. Thread-safe."""
+
+    def __init__(self, source: KeySource, refresh_key: Optional[Callable[[str], str]]) -> None:
+        self._source = source
+        self._refresh_key = refresh_key
+        self._lock = threading.Lock()
+        self._renewed: Dict[Key, Key] = {}  # old key -> the one that replaced it
+        self._renewals: Dict[Key, _Renewal] = {}  # under way
+
+    def current(self, deadline: Deadline) -> Key:
+        """From a text, a callable or ``RAPIDAPI_KEY``, read anew. MissingAPIKey, InvalidAPIKey."""
+        if self._source is None:
+            key = _checked("RAPIDAPI_KEY", os.environ.get("RAPIDAPI_KEY"))
+        elif callable(self._source):
+            key = _checked("api_key()", _told(deadline, self._source))
+        else:
+            key = _checked("api_key", self._source)
+        while key in self._renewed:
+            key = self._renewed[key]
+        return key
+
+    def renew(self, old: Key, deadline: Deadline) -> Tuple[Optional[Key], str]:
+        """The key that replaces a refused one, or None and why there is none.
+
+        ``refresh_key`` runs once however many threads ask; the others wait for it, each within its own
+        deadline. Its answer is remembered, so a straggler gets it at once.
+        """
+        if self._refresh_key is None:
+            return None, ""
+        with self._lock:
+            if old in self._renewed:
+                return self._renewed[old], ""
+            renewal = self._renewals.get(old)
+            leading = renewal is None
+            if renewal is None:
+                renewal = self._renewals[old] = _Renewal()
+        if leading:
+            self._run(old, renewal, deadline)
+        elif not renewal.over.wait(max(deadline.left(), 0.0)):
+            return None, "refresh_key is still running"
+        return renewal.key, renewal.problem
+
+    def _run(self, old: Key, renewal: "_Renewal", deadline: Deadline) -> None:
+        try:
+            renewal.key = _checked("refresh_key()", _told(deadline, self._refresh_key, str(old)))
+            if renewal.key == old:
+                renewal.key, renewal.problem = None, "refresh_key returned the same key"
+        except (MissingAPIKey, InvalidAPIKey) as problem:
+            renewal.problem = str(problem)
+        finally:
+            with self._lock:
+                if renewal.key is not None:
+                    self._renewed.pop(renewal.key, None)  # in use again: no circles
+                    self._renewed[old] = renewal.key
+                del self._renewals[old]
+            renewal.over.set()
+
+
+class _Renewal:
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.key: Optional[Key] = None
+        self.problem = "refresh_key was interrupted"
+
+
+def _told(deadline: Deadline, source: Any, *args: str) -> Any:
+    """What a callable of the user's returns. Whatever it raises means that there is no key."""
+    try:
+        return deadline.outside(source, *args)
+    except Exception as problem:
+        trouble = type(problem).__name__  # its text may hold a key
+    raise MissingAPIKey(f"the callable for the key raised {trouble}")
+
+
+def _checked(name: str, key: Any) -> Key:
+    if key is None or isinstance(key, str) and not key.strip():
+        raise MissingAPIKey(f"{name} holds no RapidAPI key: pass api_key= or set RAPIDAPI_KEY")
+    if not isinstance(key, str):
+        raise InvalidAPIKey(f"{name} is a text, not {type(key).__name__}")
+    stripped = key.strip()
+    if len(stripped) > _LONGEST_KEY or any(not "!" <= char <= "~" for char in stripped):
+        raise InvalidAPIKey(f"{name} holds something that no key has (a blank, a line break, a character beyond "
+                            f"ASCII, or more than {_LONGEST_KEY} characters); was more than the key pasted?")
+    return Key(stripped)
+
+
+def _without(key: str, text: Any) -> Any:
+    """``text`` (str or bytes) with every echo of the key replaced."""
+    if len(key) < _SHORTEST_ECHO:
+        return text
+    return text.replace(key, "***") if isinstance(text, str) else text.replace(key.encode(), b"***")
