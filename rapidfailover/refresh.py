@@ -1,0 +1,126 @@
+"""What to ask again, because nobody answered when it was wanted: a bounded queue and its one thread.
+
+Knows nothing of HTTP: it is given the function that asks, and learns from what that raises.
+"""
+
+import logging
+import threading
+import time
+from typing import Callable, Dict, Optional
+
+from .config import RefreshRequest
+from .errors import AllProvidersFailed, FailoverError, NoProvidersAvailable, NotFound, RequestRefused
+
+__all__ = ["RefreshQueue"]
+
+_log = logging.getLogger(__package__)
+
+_LONGEST_QUEUE = 256
+_TRIES = 10  # with the pauses between them, about 17 minutes
+_FIRST_PAUSE = 1.0  # seconds, doubled by each failure
+_LAST_PAUSE = 300.0
+
+
+class _Entry:
+    __slots__ = ("due", "failures", "request")
+
+    def __init__(self, request: RefreshRequest, due: float) -> None:
+        self.request = request
+        self.due = due
+        self.failures = 0
+
+
+class RefreshQueue:
+    """One entry a key. The daemon thread starts when there is something to do and ends when there is not."""
+
+    def __init__(self, ask: Callable[[RefreshRequest], object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._entries: Dict[str, _Entry] = {}
+        self._changed = threading.Condition()
+        self._thread: Optional[threading.Thread] = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put(self, key: str, request: RefreshRequest) -> None:
+        """Queue a refresh, unless it is queued already. Never fails: a full queue costs a log line."""
+        with self._changed:
+            if self._closed or key in self._entries:
+                return
+            full = len(self._entries) >= _LONGEST_QUEUE
+            if not full:
+                self._entries[key] = _Entry(request, self._clock() + _FIRST_PAUSE)
+                self._changed.notify()
+                self._ensure_thread()
+        if full:
+            _log.warning("%s: %d refreshes are queued already, that of %s is dropped",
+                         request.platform, _LONGEST_QUEUE, request.endpoint)
+
+    def discard(self, key: str) -> None:
+        """Forget a refresh: somebody has the answer."""
+        if key in self._entries:
+            with self._changed:
+                self._entries.pop(key, None)
+
+    def close(self) -> None:
+        """Forget everything and end the thread. A refresh under way ends by itself."""
+        with self._changed:
+            self._closed = True
+            self._entries.clear()
+            self._changed.notify()
+
+    def step(self) -> None:
+        """Ask again for what has been due longest, if anything is due."""
+        with self._changed:
+            due = [item for item in self._entries.items() if item[1].due <= self._clock()]
+            if not due:
+                return
+            key, entry = min(due, key=lambda item: item[1].due)
+        pause = self._try(entry)
+        with self._changed:
+            if pause is not None:
+                entry.due = self._clock() + pause
+            elif self._entries.get(key) is entry:
+                del self._entries[key]
+
+    def _try(self, entry: _Entry) -> Optional[float]:
+        """The pause in seconds before this is to be asked again, or None when it is done or hopeless."""
+        request = entry.request
+        try:
+            self._ask(request)
+            return None
+        except NoProvidersAvailable as nobody:  # not counted: nobody was asked
+            return min(max(nobody.retry_after or _LAST_PAUSE, _FIRST_PAUSE), _LAST_PAUSE)
+        except (RequestRefused, NotFound, LookupError) as final:
+            _log.warning("%s: the refresh of %s is given up: %s", request.platform, request.endpoint, final)
+            return None
+        except (AllProvidersFailed, FailoverError) as failure:
+            entry.failures += 1
+            if entry.failures >= _TRIES:
+                _log.warning("%s: the refresh of %s is given up after %d tries: %s",
+                             request.platform, request.endpoint, _TRIES, failure)
+                return None
+            return float(min(_FIRST_PAUSE * 2 ** entry.failures, _LAST_PAUSE))
+
+    def _ensure_thread(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._thread = threading.Thread(target=self._work, name="rapidfailover-refresh", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the interpreter is shutting down
+            self._thread = None
+            self._entries.clear()
+
+    def _work(self) -> None:
+        while True:
+            self.step()
+            with self._changed:
+                if not self._entries:
+                    self._thread = None
+                    return
+                pause = min(entry.due for entry in self._entries.values()) - self._clock()
+                if pause > 0:
+                    self._changed.wait(pause)
