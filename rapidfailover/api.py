@@ -1,0 +1,105 @@
+"""The functions of the module, on one default client that is made at first use."""
+
+import threading
+from typing import Any, Mapping, Optional
+from urllib.parse import quote
+
+from .client import FailoverClient
+from .config import Result
+from .registry import ProviderRegistry
+
+__all__ = [
+    "call", "call_with_failover", "configure", "default_client", "default_registry", "get_instagram_profile",
+    "get_linkedin_profile", "get_tiktok_user", "get_twitter_user", "get_youtube_video",
+]
+
+
+class _Standard(float):
+    """The strategy's timeout, told apart from one that the caller gives: the client's own option goes first."""
+
+
+_STANDARD = _Standard(15.0)  # seconds, one attempt
+
+_lock = threading.Lock()
+_client: Optional[FailoverClient] = None
+_registry: Optional[ProviderRegistry] = None
+
+
+def default_client() -> FailoverClient:
+    """The client that the functions of the module share, made at first use."""
+    global _client
+    if _client is None:
+        with _lock:
+            _client = _client or FailoverClient(_own_registry())
+    return _client
+
+
+def default_registry() -> ProviderRegistry:
+    """The registry of the default client."""
+    return default_client().registry
+
+
+def configure(**options: Any) -> FailoverClient:
+    """Replace the default client by one with these options (those of FailoverClient).
+
+    Without ``registry`` the strategy's providers go on with the circuits they have. The client that is
+    replaced is closed; calls under way finish.
+    """
+    global _client
+    with _lock:
+        if options.get("registry") is None:
+            options["registry"] = _own_registry()
+        replaced, _client = _client, FailoverClient(**options)
+        client = _client
+    if replaced is not None:
+        replaced.close()
+    return client
+
+
+def _own_registry() -> ProviderRegistry:
+    global _registry
+    if _registry is None:
+        _registry = ProviderRegistry()
+    return _registry
+
+
+def call(platform: str, endpoint: str, params: Optional[Mapping[str, Any]] = None, *,
+         timeout: Optional[float] = None, deadline: Optional[float] = None) -> Result:
+    """``FailoverClient.call`` on the default client."""
+    return default_client().call(platform, endpoint, params, timeout=timeout, deadline=deadline)
+
+
+def call_with_failover(platform: str, endpoint: str, params: Optional[Mapping[str, Any]] = None,
+                       timeout: float = _STANDARD) -> Any:
+    """Decoded JSON from the first provider that has it, else the last good copy (the strategy's signature).
+
+    ``timeout`` bounds one attempt, in seconds; left out, it is the default client's. Raises FailoverErrors.
+    """
+    given = None if timeout is _STANDARD else timeout
+    return default_client().call_with_failover(platform, endpoint, params, given)
+
+
+def get_tiktok_user(username: str, timeout: float = _STANDARD) -> Any:
+    """``/user/info``: ``data.user`` {id, uniqueId, nickname, …} and ``data.stats`` {followerCount, …}."""
+    return call_with_failover("tiktok", "/user/info", {"unique_id": username}, timeout)
+
+
+def get_instagram_profile(username: str, timeout: float = _STANDARD) -> Any:
+    """``/profile``: flat {id, username, full_name, biography, edge_followed_by.count, …}."""
+    return call_with_failover("instagram", "/profile", {"username": username}, timeout)
+
+
+def get_youtube_video(video_id: str, timeout: float = _STANDARD) -> Any:
+    """``/video/info``: flat {id, title, viewCount (a text), channelId, …}."""
+    return call_with_failover("youtube", "/video/info", {"id": video_id}, timeout)
+
+
+def get_twitter_user(screenname: str, timeout: float = _STANDARD) -> Any:
+    """``/screenname.php``: flat {profile, rest_id, name, desc, sub_count (followers), …}."""
+    return call_with_failover("twitter", "/screenname.php", {"screenname": screenname}, timeout)
+
+
+def get_linkedin_profile(username: str, timeout: float = _STANDARD) -> Any:
+    """``/person_deep``: ``data`` {firstName, publicIdentifier, …}. ``username`` is the name in the profile's URL."""
+    link = f"https://www.linkedin.com/in/{quote(username, safe='')}"
+    return call_with_failover("linkedin", "/person_deep", {"link": link}, timeout)

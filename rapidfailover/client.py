@@ -1,0 +1,236 @@
+"""The decision tree of the strategy: one call, several providers, the last good copy."""
+
+import logging
+import time
+from typing import Any, Callable, List, Mapping, Optional, Sequence
+
+from .cache import LRUTTLCache, Records, key_of
+from .config import Attempt, Question, RefreshRequest, Result, check_seconds, encode_query
+from .errors import AllProvidersFailed, NoProvidersAvailable, NotFound, refusal
+from .gateway import parse
+from .matrix import MATRIX, Rule, row
+from .refresh import RefreshQueue
+from .registry import ProviderRegistry, Visit
+from .transport import Deadline, Key, Keys, KeySource, Reply, Transport
+
+__all__ = ["FailoverClient"]
+
+_log = logging.getLogger(__package__)
+
+_RESERVE = 5.0  # seconds kept for each provider not yet asked, so that one that hangs starves nobody
+_UNTOLD_WAIT = 1.0  # seconds before the retry of a 429 that does not say for how long (the strategy's sleep)
+
+
+class FailoverClient:
+    """Asks one provider after the other until one has data. Thread-safe; all times in seconds.
+
+    ``registry``     who serves what; None: the strategy's providers
+    ``api_key``      a text, or a callable that is asked at each call; None: ``RAPIDAPI_KEY``
+    ``refresh_key``  ``refresh_key(old_key) -> new_key``, run once for each key that a 401 refused
+    ``cache``        any object with ``get(key)`` and ``set(key, value, timeout)``; None: an LRUTTLCache
+    ``timeout``      one attempt at one provider, its retry included (15: the strategy's)
+    ``deadline``     the whole call, waits and all (25 stays under gunicorn's 30)
+    ``max_wait``     the longest wait for a provider that says 429
+    ``max_body``     bytes of an answer, also when inflated
+    ``max_stale``    how old the copy may be that comes back when nobody answers; 0: none
+    ``fresh_for``    a copy younger than this comes back without asking anybody; 0: always ask
+    ``matrix``       rows laid over MATRIX: ``{429: MATRIX[429]._replace(retry=False)}``
+    ``refresh``      whether what nobody answered is asked again in the background
+
+    What is handed in (``api_key``, ``refresh_key``, ``cache``) is outside the deadline.
+    """
+
+    def __init__(self, registry: Optional[ProviderRegistry] = None, *, api_key: KeySource = None,
+                 refresh_key: Optional[Callable[[str], str]] = None, cache: Any = None,
+                 timeout: float = 15.0, deadline: float = 25.0, max_wait: float = 2.0,
+                 max_body: int = 10 * 2 ** 20, max_stale: float = 86400.0, fresh_for: float = 0.0,
+                 matrix: Mapping[int, Rule] = MATRIX, refresh: bool = True) -> None:
+        self.registry = ProviderRegistry() if registry is None else registry
+        self.cache = LRUTTLCache() if cache is None else cache
+        self._timeout = check_seconds("timeout", timeout)
+        self._deadline = check_seconds("deadline", deadline)
+        self._max_wait = check_seconds("max_wait", max_wait, zero=True)
+        self._max_stale = check_seconds("max_stale", max_stale, zero=True)
+        self._fresh_for = check_seconds("fresh_for", fresh_for, zero=True)
+        if not isinstance(max_body, int) or isinstance(max_body, bool) or max_body < 1:
+            raise ValueError(f"max_body is a positive whole number of bytes, not {max_body!r}")
+        for status, rule in matrix.items():
+            if not isinstance(status, int) or not isinstance(rule, Rule):
+                raise TypeError(f"matrix maps statuses to Rules, not {status!r} to {rule!r}")
+        self._matrix = {**MATRIX, **matrix}
+        self._keys = Keys(api_key, refresh_key)
+        self._records = Records(self.cache, parse, max(self._max_stale, self._fresh_for))
+        self._transport = Transport(self._matrix, max_body)
+        self._refreshes = RefreshQueue(self.refresh_now) if refresh else None
+
+    def call(self, platform: str, endpoint: str, params: Optional[Mapping[str, Any]] = None, *,
+             timeout: Optional[float] = None, deadline: Optional[float] = None) -> Result:
+        """Data from the first provider that has it, else the last good copy, else one error.
+
+        ``endpoint`` is a path in the platform's own dialect, ``params`` its query. A ``timeout`` that is
+        longer than the client's deadline raises the deadline of this call to it. Raises RequestRefused
+        (BadRequest, AuthenticationFailed), NotFound, NoProvidersAvailable, AllProvidersFailed,
+        UnknownPlatform, InvalidEndpoint, MissingAPIKey or InvalidAPIKey, all of them FailoverErrors;
+        ValueError or TypeError for arguments that make no sense.
+        """
+        one = self._timeout if timeout is None else check_seconds("timeout", timeout)
+        whole = max(self._deadline, timeout or 0.0) if deadline is None else check_seconds("deadline", deadline)
+        question = self._question(platform, endpoint, params)
+        within = Deadline(whole)
+        copy = self._records.find(question.key, self._fresh_for) if self._fresh_for else None
+        if copy is not None:
+            return _result(question, within, copy.data, copy.provider, age=copy.age)
+        return self._decide(question, one, within)
+
+    def _decide(self, question: Question, timeout: float, deadline: Deadline, refreshing: bool = False) -> Result:
+        """The strategy's decision tree: read it from top to bottom with the drawing in hand.
+
+        ``refreshing``: nobody waits for this one, so it may try open circuits early, and it serves no copy
+        and queues nothing.
+        """
+        # Request comes in
+        platform, endpoint = question.platform, question.endpoint
+        serving = self.registry.serving(platform, endpoint)
+        attempts: List[Attempt] = []
+        not_found = 0
+        api_key: Optional[Key] = None
+        for visit in self.registry.visits(platform, deadline.left, early=refreshing):
+            if deadline.left() <= 0:
+                break
+            # Try Primary Provider; next time round: Try Secondary Provider
+            api_key = api_key or self._keys.current(deadline)
+            ask = _Asking(self._transport, visit, question, timeout, deadline)
+            reply = ask(api_key)
+            status = row(reply.status, self._matrix)
+            if status == 401:  # Refresh Key, and once more with the new one
+                api_key, problem = self._keys.renew(api_key, deadline)
+                reply = ask(api_key) if api_key else reply._replace(detail=f"{reply.detail} {problem}".strip())
+            elif status == 429 and self._matrix[status].retry and self._waited(deadline):  # Wait + Retry
+                reply = ask(api_key)
+
+            status = row(reply.status, self._matrix)
+            rule = self._matrix[status]
+            attempts.append(ask.attempt(reply, rule.action))
+            said = _said(attempts[-1])
+            self.registry.report(visit, said if rule.fault else "", rate_limited=status == 429)
+            if status == 200:  # Success 200? Yes: Return Data
+                self._keep(question, visit.provider.name, reply.body)
+                return _result(question, deadline, reply.data, visit.provider.name, attempts)
+            if not rule.switch:
+                raise refusal(status, visit.provider.name, reply.status, reply.detail)
+            not_found += status == 404  # Log Error, Try Next
+            _log.warning("%s %s: %s; %s", platform, endpoint, said,
+                         "asking the next provider" if visit.still_to_ask > 1 else "no provider is left to ask")
+
+        if 0 < serving == not_found:  # no copy: it may have been deleted
+            raise NotFound(f"{platform} {endpoint}: not found at any provider", platform=platform,
+                           attempts=tuple(attempts))
+        # Return Cached + Queue Refresh
+        self._queue_refresh(question, refreshing)
+        copy = None if refreshing else self._records.find(question.key, self._max_stale)
+        if copy is None:
+            raise self._failure(question, attempts, refreshing)
+        _log.warning("%s %s: nobody has an answer; serving the copy that %s gave %.0f s ago",
+                     platform, endpoint, copy.provider, copy.age)
+        return _result(question, deadline, copy.data, copy.provider, attempts, stale=True, age=copy.age)
+
+    def call_with_failover(self, platform: str, endpoint: str, params: Optional[Mapping[str, Any]] = None,
+                           timeout: Optional[float] = None) -> Any:
+        """The decoded JSON of ``call``: fresh, or the last good copy."""
+        return self.call(platform, endpoint, params, timeout=timeout).data
+
+    def refresh_now(self, request: RefreshRequest) -> Result:
+        """Ask again for what nobody answered; the answer goes into the cache. Raises as ``call`` does."""
+        return self._decide(self._question(*request), self._timeout, Deadline(self._deadline), refreshing=True)
+
+    @property
+    def pending_refreshes(self) -> int:
+        """How many refreshes are queued or under way."""
+        return 0 if self._refreshes is None else len(self._refreshes)
+
+    def close(self) -> None:
+        """End the refreshes and close idle connections. Calls under way finish; later ones work, without refresh."""
+        if self._refreshes is not None:
+            self._refreshes.close()
+        self._transport.close()
+
+    def __enter__(self) -> "FailoverClient":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _question(self, platform: str, endpoint: str, params: Optional[Mapping[str, Any]]) -> Question:
+        self.registry.serving(platform, endpoint)  # before anything else, so that its errors come first
+        query = encode_query(params)
+        return Question(platform, endpoint, params or {}, query, key_of(platform, endpoint, query))
+
+    def _waited(self, deadline: Deadline) -> bool:
+        """Wait as a 429 asks for, where that is worth it; False: not at all."""
+        wait = min(_UNTOLD_WAIT, self._max_wait)
+        if wait >= deadline.left():
+            return False
+        time.sleep(wait)
+        return True
+
+    def _keep(self, question: Question, provider: str, body: bytes) -> None:
+        self._records.keep(question.key, provider, body)
+        if self._refreshes is not None:
+            self._refreshes.discard(question.key)
+
+    def _queue_refresh(self, question: Question, refreshing: bool) -> None:
+        if self._refreshes is not None and not refreshing:
+            request = RefreshRequest(question.platform, question.endpoint, dict(question.params))
+            self._refreshes.put(question.key, request)
+
+    def _failure(self, question: Question, attempts: List[Attempt], refreshing: bool) -> AllProvidersFailed:
+        platform, endpoint = question.platform, question.endpoint
+        retry_after = self.registry.retry_after(platform, early=refreshing)
+        soon = "" if retry_after is None else f"; the first can be asked again in {retry_after:.0f} s"
+        if attempts:
+            said = "; ".join(map(_said, attempts))
+            return AllProvidersFailed(f"{platform} {endpoint}: no data from any provider: {said}{soon}",
+                                      platform=platform, attempts=tuple(attempts), retry_after=retry_after)
+        return NoProvidersAvailable(f"{platform} {endpoint}: every provider is held, cooling down or disabled{soon}",
+                                    platform=platform, retry_after=retry_after)
+
+
+class _Asking:
+    """The requests of one attempt: their share of the deadline, which waits do not touch, and their number."""
+
+    def __init__(self, transport: Transport, visit: Visit, question: Question, timeout: float,
+                 deadline: Deadline) -> None:
+        self._transport = transport
+        self._visit = visit
+        self._question = question
+        self._deadline = deadline
+        self._began = deadline.elapsed()
+        self._requests = 0
+        left, others = deadline.left(), visit.still_to_ask - 1
+        self._share = min(timeout, max(left / visit.still_to_ask, left - _RESERVE * others))
+
+    def __call__(self, api_key: Key) -> Reply:
+        began = self._deadline.elapsed()
+        seconds = min(self._share, self._deadline.left())
+        reply = self._transport.ask(self._visit.provider, self._question, api_key, seconds)
+        self._share -= self._deadline.elapsed() - began
+        self._requests += 1 + reply.retries
+        return reply
+
+    def attempt(self, reply: Reply, action: str) -> Attempt:
+        """The attempt as it ended."""
+        return Attempt(self._visit.provider.name, reply.wire, action, reply.detail, self._requests - 1,
+                       self._deadline.elapsed() - self._began)
+
+
+def _result(question: Question, deadline: Deadline, data: Any, provider: str, attempts: Sequence[Attempt] = (), *,
+            stale: bool = False, age: float = 0.0) -> Result:
+    return Result(data, question.platform, question.endpoint, provider, stale, age, tuple(attempts),
+                  deadline.elapsed())
+
+
+def _said(attempt: Attempt) -> str:
+    """An attempt in words: who, what came over the wire, how the matrix reads it, why."""
+    status = "" if attempt.status is None else f"{attempt.status} "
+    detail = f" ({attempt.detail})" if attempt.detail else ""
+    return f"{attempt.provider}: {status}{attempt.action}{detail}"

@@ -1,0 +1,315 @@
+"""One attempt over a real socket: what is read, what is refused, what is kept between requests."""
+
+import gzip
+import socket
+import threading
+import time
+import zlib
+
+import pytest
+from conftest import KEY, NO_RETRY, Upstream, http, in_threads
+
+from rapidfailover import AllProvidersFailed, FailoverClient, ProviderConfig, ProviderRegistry
+
+GOOD = b'{"ok": true}'
+
+
+def ask(upstream, **options):
+    """The result of one call to that upstream alone; its only attempt when it fails."""
+    options = {"matrix": NO_RETRY, "refresh": False, "timeout": 5.0, **options}
+    with FailoverClient(ProviderRegistry({"raw": [upstream.provider()]}), api_key=KEY, **options) as client:
+        try:
+            return client.call("raw", "/thing", {"q": "1"})
+        except AllProvidersFailed as error:
+            attempt, = error.attempts
+            return attempt
+
+
+def deflate(body, wbits=15):
+    squeeze = zlib.compressobj(wbits=wbits)
+    return squeeze.compress(body) + squeeze.flush()
+
+
+# --- bodies that are fine ---
+
+@pytest.mark.parametrize("answer", [
+    http(GOOD),
+    http(GOOD, "201 Created"),
+    http(b"\xef\xbb\xbf" + GOOD),
+    http('{"ok": true}'.encode("utf-16")),
+    http(GOOD, Content_Type="text/html; charset=latin1"),
+    http(gzip.compress(GOOD), Content_Encoding="gzip"),
+    http(gzip.compress(GOOD), Content_Encoding="X-GZIP"),
+    http(deflate(GOOD), Content_Encoding="deflate"),
+    http(deflate(GOOD, -15), Content_Encoding="deflate"),
+    http(GOOD, Content_Encoding="identity"),
+    b"HTTP/1.1 200 OK\r\n\r\n" + GOOD,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n" + GOOD[:5] + b"\r\n7\r\n" + GOOD[5:] + b"\r\n0\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n" + http(GOOD),
+], ids=["plain", "201", "BOM", "UTF-16", "wrong charset", "gzip", "x-gzip", "zlib", "bare deflate", "identity",
+        "until close", "chunked", "after a 100"])
+def test_a_whole_body_of_json_is_read(answer):
+    with Upstream(answer) as upstream:
+        assert ask(upstream).data == {"ok": True}
+
+
+def test_utf8_is_utf8_whatever_the_charset_says():
+    with Upstream(http('["größe"]'.encode(), Content_Type="application/json; charset=latin1")) as upstream:
+        assert ask(upstream).data == ["größe"]
+
+
+# --- bodies that are not ---
+
+@pytest.mark.parametrize("answer, why", [
+    (http(b""), "empty"),
+    (http(b"  \n"), "empty"),
+    (http(b"", "204 No Content"), "empty"),
+    (http(b"<html>down</html>"), "not JSON"),
+    (http(b'{"ok": tru'), "not JSON"),
+    (http(b"\xff\xfe\xfd"), "not JSON"),
+    (http(b'{"n": NaN}'), "not JSON"),
+    (http(b'{"n": -Infinity}'), "not JSON"),
+    (http(b"null"), "neither an object nor an array"),
+    (http(b"true"), "neither an object nor an array"),
+    (http(b'"text"'), "neither an object nor an array"),
+    (http(b"7"), "neither an object nor an array"),
+    (http(b"[" * 100_000), "nested too deeply"),
+    (http(GOOD, length=400), "12 bytes"),
+    (http(GOOD, length=-1), "-1"),
+    (http(GOOD, length="many"), "many"),
+    (http(gzip.compress(GOOD)[:-4], Content_Encoding="gzip"), "cut short"),
+    (http(gzip.compress(GOOD) + GOOD, Content_Encoding="gzip"), "something follows"),
+    (http(gzip.compress(GOOD)[:-8] + b"12345678", Content_Encoding="gzip"), "incorrect data check"),
+    (http(GOOD, Content_Encoding="gzip"), "incorrect header check"),
+    (http(GOOD, Content_Encoding="br"), "unknown content encoding 'br'"),
+    (http(GOOD, Content_Encoding="gzip, gzip"), "unknown content encoding"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n" + GOOD[:5] + b"\r\n7\r\n" + GOOD[5:8], "ncomplete"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + GOOD, "bad payload"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_anything_else_with_a_200_is_a_bad_payload(answer, why):
+    with Upstream(answer) as upstream:
+        attempt = ask(upstream)
+    assert (attempt.action, attempt.retries) == ("bad gateway", 0)
+    assert attempt.detail.startswith("bad payload: ") and why in attempt.detail
+
+
+def test_a_body_over_the_limit_is_a_bad_payload():
+    body = b'["' + b"x" * 1000 + b'"]'
+    with Upstream(http(body)) as upstream:
+        assert ask(upstream, max_body=len(body)).data == ["x" * 1000]
+        assert "longer than 1003 bytes" in ask(upstream, max_body=len(body) - 1).detail
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_compressed_bomb_is_left_at_the_limit(times):
+    bomb = b" " * 20_000_000
+    for _ in range(times):
+        bomb = gzip.compress(bomb)
+    with Upstream(http(bomb, Content_Encoding="gzip")) as upstream:
+        attempt = ask(upstream, max_body=100_000)
+    assert attempt.action == "bad gateway"
+
+
+def test_a_body_without_end_is_left_at_the_limit():
+    def endless(connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(b" " * 65536)
+
+    with Upstream(endless) as upstream:
+        assert "longer than 1000000 bytes" in ask(upstream, max_body=1_000_000).detail
+
+
+def test_a_body_that_drips_is_left_when_the_time_is_over():
+    def drip(connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(300):
+            connection.sendall(b" " * 70_000)
+            time.sleep(0.01)
+
+    with Upstream(drip) as upstream:
+        attempt = ask(upstream, timeout=0.3)
+    assert attempt.action == "timeout" and 0.25 < attempt.elapsed < 0.6
+
+
+def test_the_body_of_an_error_is_read_for_its_words_only_and_changes_nothing():
+    def broken(connection):
+        connection.sendall(http(b'{"message": "no', "503 Oops", length=500))
+
+    with Upstream(broken, http(b"x" * 200_000, "500 Oops"), http(b'{"message": "Out\\u0007 of\\n order"}', "500 Oops")) as upstream:
+        assert (ask(upstream).status, ask(upstream).status) == (503, 500)
+        assert ask(upstream).detail == "Out of order"
+
+
+# --- heads ---
+
+@pytest.mark.parametrize("answer", [
+    b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00\x01\x02\x03\r\n\r\n", b"HTTP/3.0 200 OK\r\n\r\n{}", b"HTTP/1.1 abc OK\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(101)) + b"\r\n{}",
+    b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n{}",
+], ids=["closed", "SSH", "garbage", "HTTP/3.0", "no status", "101 headers", "70 KB line"])
+def test_a_head_that_is_none_means_no_connection(answer):
+    with Upstream(answer) as upstream:
+        attempt = ask(upstream)
+    assert (attempt.status, attempt.action) == (None, "unavailable")
+
+
+def test_a_head_that_never_comes_is_our_timeout():
+    with Upstream(lambda connection: time.sleep(1)) as upstream:
+        attempt = ask(upstream, timeout=0.2)
+    assert (attempt.status, attempt.action, attempt.detail) == (None, "timeout", "no answer in time")
+
+
+def test_nobody_listens():
+    with Upstream(b"") as upstream:
+        provider = upstream
+    assert "ConnectionRefusedError" in ask(provider).detail
+
+
+# --- retries ---
+
+@pytest.mark.parametrize("first", [http(b"", "503 Oops"), b"", http(b"", "503 Oops", Retry_After="3600")],
+                         ids=["status", "no answer", "Retry-After is not slept on"])
+def test_one_retry_after_a_short_pause(first):
+    with Upstream(first, http(GOOD)) as upstream:
+        result = ask(upstream, matrix={})
+    assert result.data == {"ok": True} and result.attempts[0].retries == 1
+    assert 0.1 <= result.elapsed < 0.8
+
+
+def test_one_retry_and_no_more():
+    with Upstream(http(b"", "500 Oops")) as upstream:
+        assert ask(upstream, matrix={}).retries == 1
+        assert len(upstream.received) == 2
+
+
+@pytest.mark.parametrize("answer", [http(b"<html>"), lambda connection: time.sleep(2)], ids=["bad payload", "timeout"])
+def test_no_retry_where_it_would_help_nobody(answer):
+    with Upstream(answer) as upstream:
+        assert ask(upstream, matrix={}, timeout=0.8).retries == 0
+        assert len(upstream.received) == 1
+
+
+def test_the_retry_gets_what_is_left_of_the_attempt():
+    with Upstream(http(b"", "503 Oops"), lambda connection: time.sleep(3)) as upstream:
+        attempt = ask(upstream, matrix={}, timeout=0.7)
+    assert attempt.action == "timeout" and attempt.retries == 1 and attempt.elapsed < 0.9
+
+
+# --- what must not happen between requests ---
+
+@pytest.mark.parametrize("location", ["http://127.0.0.1:{port}/next", "//127.0.0.1:{port}/next", "/thing", "http://[::1", "\xff"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(location, status):
+    with Upstream(http(GOOD)) as stranger:
+        with Upstream(http(b"", f"{status} Away", Location=location.format(port=stranger.port))) as upstream:
+            attempt = ask(upstream)
+            assert (attempt.status, attempt.action) == (status, "forbidden")
+            assert len(upstream.received) == 1
+        assert stranger.received == []
+
+
+def test_no_cookie_is_kept():
+    with Upstream(http(GOOD, Set_Cookie="id=1; Path=/")) as upstream:
+        client = FailoverClient(ProviderRegistry({"raw": [upstream.provider()]}), api_key=KEY)
+        client.call("raw", "/a")
+        client.call("raw", "/b")
+        client.close()
+    assert b"cookie" not in b"".join(upstream.received).lower()
+
+
+def test_no_netrc_is_read(tmp_path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with Upstream(http(GOOD)) as upstream:
+        ask(upstream)
+    assert b"authorization" not in upstream.received[0].lower()
+
+
+def test_a_plain_loopback_request_goes_through_no_proxy(monkeypatch):
+    with Upstream(http(b"<html>")) as proxy, Upstream(http(GOOD)) as upstream:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert ask(upstream).data == {"ok": True}
+        assert proxy.received == []
+
+
+def test_https_goes_through_the_proxy_of_the_environment(monkeypatch):
+    with Upstream(b"HTTP/1.1 407 No\r\n\r\n") as proxy:
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        registry = ProviderRegistry({"raw": [ProviderConfig("a", "a.invalid", 1)]})
+        with FailoverClient(registry, api_key=KEY, matrix=NO_RETRY, timeout=5.0) as client:
+            with pytest.raises(AllProvidersFailed):
+                client.call("raw", "/thing")
+        assert proxy.received[0].startswith(b"CONNECT a.invalid:443") and KEY.encode() not in proxy.received[0]
+
+
+def test_certificates_are_verified_and_a_missing_ca_bundle_is_no_crash(monkeypatch):
+    with Upstream(http(GOOD)) as upstream:
+        registry = ProviderRegistry({"raw": [ProviderConfig("a", "a.example", 1, f"https://127.0.0.1:{upstream.port}")]})
+        with FailoverClient(registry, api_key=KEY, matrix=NO_RETRY, timeout=5.0) as client:
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+            with pytest.raises(AllProvidersFailed, match="CA"):
+                client.call("raw", "/thing")
+
+
+def test_only_what_can_be_inflated_under_a_limit_is_offered():
+    with Upstream(http(GOOD)) as upstream:
+        ask(upstream)
+    head = upstream.received[0].decode().lower()
+    assert "accept-encoding: gzip, deflate\r\n" in head
+    assert head.startswith("get /thing?q=1 http/1.1\r\n") and "host: raw.example" in head
+
+
+# --- pools ---
+
+def counting_server(requests_per_connection):
+    """Counts the connections it takes; answers on each as often as it is asked."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+
+    def serve(connection):
+        with connection:
+            reader = connection.makefile("rb")
+            while True:
+                head = b"".join(iter(lambda: reader.readline().strip(), b""))
+                if not head:
+                    return
+                requests_per_connection[-1] += 1
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+
+    def accept():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            requests_per_connection.append(0)
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener
+
+
+def test_connections_are_kept_and_shared_by_threads():
+    connections = []
+    with counting_server(connections) as listener:
+        provider = ProviderConfig("a", "a.example", 1, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY) as client:
+            for _ in range(10):
+                client.call("raw", "/thing")
+            assert len(connections) == 1
+            in_threads(32, lambda number: [client.call("raw", "/thing") for _ in range(10)])
+            assert len(connections) <= 32
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_each_provider_has_a_pool_of_its_own(rapidapi, client):
+    for platform, endpoint, params in [("tiktok", "/user/info", {"unique_id": "a"}), ("youtube", "/video/info", {"id": "b"})]:
+        client.call(platform, endpoint, params)
+    assert sorted(client._transport._sessions) == [("tiktok", "tiktok-scraper7"), ("youtube", "yt-api")]
