@@ -1,0 +1,82 @@
+"""The README is held to the code: its blocks run, its tables are the code's."""
+
+import inspect
+import re
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+import rapidfailover
+from rapidfailover import MATRIX, FailoverClient, LRUTTLCache, ProviderRegistry, api
+from rapidfailover.testing import _FAULTS, FakeRapidAPI
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, re.DOTALL)
+
+
+def table(head):
+    """The cells of the table whose header line begins like this."""
+    lines = README[README.index(f"| {head}"):].splitlines()[2:]
+    for line in lines:
+        if not line.startswith("|"):
+            return
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.mark.parametrize("code, output", BLOCKS)
+def test_a_block_runs_and_prints_what_it_says(code, output):
+    with FakeRapidAPI() as rapidapi:
+        rapidfailover.configure(registry=rapidapi.registry, api_key="not-a-real-key")
+        printed, names = StringIO(), {}
+        try:
+            with redirect_stdout(printed):
+                exec(code, names)
+                for name, value in list(names.items()):
+                    if name.startswith("test_"):
+                        value()
+        finally:
+            api._client.close()
+            api._client = api._registry = None
+    assert printed.getvalue() == output
+
+
+def test_there_are_blocks_and_one_shows_its_output():
+    assert len(BLOCKS) >= 4 and sum(bool(output) for _, output in BLOCKS) >= 1
+
+
+def test_the_matrix_is_the_codes():
+    yes = {"yes": True, "no": False}
+    printed = {int(status): (action, yes[retry], yes[switch], yes[fault])
+               for status, action, retry, switch, fault in table("status | action")}
+    assert printed == {status: tuple(rule) for status, rule in MATRIX.items()}
+
+
+@pytest.mark.parametrize("head, made", [("option | default", FailoverClient), ("`ProviderRegistry` option", ProviderRegistry)])
+def test_every_option_stands_there_with_its_default(head, made):
+    parameters = inspect.signature(made).parameters
+    told = {row[0].strip("`"): row[1] for row in table(head)}
+    assert set(told) == set(parameters) - {"providers", "clock"}
+    for name, default in told.items():
+        number = re.match(r"[\d,]+$", default)
+        if number:
+            assert float(default.replace(",", "")) == parameters[name].default
+        elif default.endswith("MiB"):
+            assert int(default.split()[0]) * 2 ** 20 == parameters[name].default
+
+
+def test_the_cache_is_told_as_it_is():
+    signature = str(inspect.signature(LRUTTLCache))
+    assert "max_entries=1024, ttl=86400.0, max_bytes=64 * 2**20" in README
+    assert "max_entries: int = 1024, ttl: float = 86400.0" in signature and f"max_bytes: int = {64 * 2 ** 20}" in signature
+
+
+def test_every_error_stands_there():
+    told = re.findall(r"`(\w+)`", " ".join(row[0] for row in table("error | when")))
+    assert sorted([*told, "FailoverError"]) == sorted(rapidfailover.errors.__all__)
+
+
+def test_every_named_fault_stands_there():
+    for fault in _FAULTS:
+        assert fault in README
