@@ -54,6 +54,15 @@ class Circuit:
             until.append(min(self.open_until, self.early_at) if may_try else self.open_until)
         return max(time for time in until if time is not None) - now
 
+    def why_out(self, now: float) -> str:
+        """Why no request may go, in words; nothing when one may."""
+        wait = self.wait(now)
+        if wait <= 0:
+            return ""
+        held = self.hold_until is not None and self.hold_until > now
+        why = "held" if held else "cooling down" if self.state(now) == "open" else "on trial"
+        return f"{why} for {wait:.0f} s"
+
     def admit(self, now: float, lease: float, early: bool = False) -> Optional[Ticket]:
         """A ticket, or None. A trial that has not reported after ``lease`` seconds frees itself."""
         if self.wait(now, early) > 0:
