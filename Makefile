@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rapidfailover/__init__.py)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check clean
+.PHONY: help demo test test-all lint types check vendor clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -17,6 +18,9 @@ demo: $(VENV)/.installed  ## watch the failover work, over real HTTP on this mac
 test: $(VENV)/.installed-test  ## the test suite, with branch coverage
 	$(BIN)/python -m pytest -q --cov
 
+test-all:  ## the suite on every interpreter found from 3.8 to 3.13, and on the oldest requests and urllib3
+	@PYTHON=$(PYTHON) sh tests/all_versions.sh
+
 lint: $(VENV)/.installed-check  ## flake8 and isort
 	$(BIN)/flake8 rapidfailover tests setup.py
 	$(BIN)/isort --check --diff rapidfailover tests setup.py
@@ -26,8 +30,16 @@ types: $(VENV)/.installed-check  ## mypy --strict
 
 check: lint types test  ## lint, types, tests
 
+vendor:  ## copy the package into your own tree: make vendor DEST=path/to/yours/failover
+	@test -n "$(DEST)" || { echo "usage: make vendor DEST=path/to/yours/failover"; exit 2; }
+	@test ! -e "$(DEST)" || test -e "$(DEST)/VENDORED" || { echo "$(DEST) is there and is no copy of ours"; exit 1; }
+	@mkdir -p "$(DEST)" && rm -f "$(DEST)"/*.py
+	@cp rapidfailover/*.py rapidfailover/py.typed LICENSE "$(DEST)"
+	@echo "rapidfailover $(VERSION), copied by 'make vendor'. Change it upstream and copy it again." > "$(DEST)/VENDORED"
+	@cat "$(DEST)/VENDORED"
+
 clean:  ## remove what the other commands made
-	rm -rf $(VENV) build dist *.egg-info .coverage .pytest_cache .mypy_cache
+	rm -rf $(VENV) .venv-* build dist *.egg-info .coverage .pytest_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -10,6 +10,7 @@ from typing import Any
 from .api import (
     call,
     call_with_failover,
+    check_provider_health,
     configure,
     default_client,
     default_registry,
@@ -19,7 +20,7 @@ from .api import (
     get_twitter_user,
     get_youtube_video,
 )
-from .cache import LRUTTLCache
+from .cache import FileCache, LRUTTLCache
 from .client import FailoverClient
 from .config import Attempt, ProviderConfig, RefreshRequest, Result
 from .errors import (
@@ -43,11 +44,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MATRIX", "AllProvidersFailed", "Attempt", "AuthenticationFailed", "BadRequest", "FailoverClient",
-    "FailoverError", "InvalidAPIKey", "InvalidEndpoint", "LRUTTLCache", "MissingAPIKey",
+    "FailoverError", "FileCache", "InvalidAPIKey", "InvalidEndpoint", "LRUTTLCache", "MissingAPIKey",
     "NoProvidersAvailable", "NotFound", "ProviderConfig", "ProviderRegistry", "RefreshRequest",
     "RequestRefused", "Result", "Rule", "UnknownPlatform", "UnknownProvider", "call", "call_with_failover",
-    "configure", "default_client", "get_instagram_profile", "get_linkedin_profile", "get_tiktok_user",
-    "get_twitter_user", "get_youtube_video", "registry",
+    "check_provider_health", "configure", "default_client", "get_instagram_profile", "get_linkedin_profile",
+    "get_tiktok_user", "get_twitter_user", "get_youtube_video", "registry",
 ]
 
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())

@@ -1,16 +1,17 @@
 """The functions of the module, on one default client that is made at first use."""
 
 import threading
-from typing import Any, Mapping, Optional
+from typing import Any, Dict, Iterable, Mapping, Optional
 from urllib.parse import quote
 
 from .client import FailoverClient
 from .config import Result
+from .fork import anew_in_child
 from .registry import ProviderRegistry
 
 __all__ = [
-    "call", "call_with_failover", "configure", "default_client", "default_registry", "get_instagram_profile",
-    "get_linkedin_profile", "get_tiktok_user", "get_twitter_user", "get_youtube_video",
+    "call", "call_with_failover", "check_provider_health", "configure", "default_client", "default_registry",
+    "get_instagram_profile", "get_linkedin_profile", "get_tiktok_user", "get_twitter_user", "get_youtube_video",
 ]
 
 
@@ -20,18 +21,40 @@ class _Standard(float):
 
 _STANDARD = _Standard(15.0)  # seconds, one attempt
 
-_lock = threading.Lock()
-_client: Optional[FailoverClient] = None
-_registry: Optional[ProviderRegistry] = None
+
+class _Default:
+    """The default client, its lock, and the strategy's registry, whose circuits outlive a ``configure``."""
+
+    def __init__(self) -> None:
+        self.client: Optional[FailoverClient] = None
+        self.registry: Optional[ProviderRegistry] = None
+        anew_in_child(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+    def replace(self, options: Optional[Dict[str, Any]]) -> FailoverClient:
+        """A client with these options in place of the one there is; None: that one, or the first."""
+        with self._lock:
+            replaced = self.client
+            if options is None and replaced is not None:
+                return replaced
+            options = dict(options or {})
+            if options.get("registry") is None:
+                self.registry = self.registry or ProviderRegistry()
+                options["registry"] = self.registry
+            self.client = client = FailoverClient(**options)
+        if replaced is not None:
+            replaced.close()
+        return client
+
+
+_default = _Default()
 
 
 def default_client() -> FailoverClient:
     """The client that the functions of the module share, made at first use."""
-    global _client
-    if _client is None:
-        with _lock:
-            _client = _client or FailoverClient(_own_registry())
-    return _client
+    return _default.client or _default.replace(None)
 
 
 def default_registry() -> ProviderRegistry:
@@ -45,22 +68,7 @@ def configure(**options: Any) -> FailoverClient:
     Without ``registry`` the strategy's providers go on with the circuits they have. The client that is
     replaced is closed; calls under way finish.
     """
-    global _client
-    with _lock:
-        if options.get("registry") is None:
-            options["registry"] = _own_registry()
-        replaced, _client = _client, FailoverClient(**options)
-        client = _client
-    if replaced is not None:
-        replaced.close()
-    return client
-
-
-def _own_registry() -> ProviderRegistry:
-    global _registry
-    if _registry is None:
-        _registry = ProviderRegistry()
-    return _registry
+    return _default.replace(options)
 
 
 def call(platform: str, endpoint: str, params: Optional[Mapping[str, Any]] = None, *,
@@ -77,6 +85,11 @@ def call_with_failover(platform: str, endpoint: str, params: Optional[Mapping[st
     """
     given = None if timeout is _STANDARD else timeout
     return default_client().call_with_failover(platform, endpoint, params, given)
+
+
+def check_provider_health(platforms: Optional[Iterable[str]] = None) -> Dict[str, Dict[str, Dict[str, Any]]]:
+    """``FailoverClient.check_provider_health`` on the default client. A probe is a metered call."""
+    return default_client().check_provider_health(platforms)
 
 
 def get_tiktok_user(username: str, timeout: float = _STANDARD) -> Any:

@@ -4,16 +4,20 @@ Any object with ``get(key)`` and ``set(key, value, timeout)`` serves as a cache:
 as they are. What is kept is bytes, parsed anew on each hit, so nobody can change the copy of another.
 """
 
+import base64
 import hashlib
 import json
 import logging
-import pickle
+import os
+import stat
 import threading
 import time
 from collections import OrderedDict
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple, Union
 
-__all__ = ["Copy", "LRUTTLCache", "Records", "key_of"]
+from .fork import anew_in_child
+
+__all__ = ["Copy", "FileCache", "LRUTTLCache", "Records", "key_of"]
 
 _log = logging.getLogger(__package__)
 
@@ -35,9 +39,12 @@ class LRUTTLCache:
         self._max_bytes = max_bytes
         self._ttl = ttl
         self._clock = clock
-        self._lock = threading.Lock()
         self._entries: "OrderedDict[str, _Entry]" = OrderedDict()  # least recently used first
-        self._bytes = 0
+        anew_in_child(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes = sum(entry.cost for entry in self._entries.values())
 
     def get(self, key: str, default: Any = None) -> Any:
         """A copy of what was set, or ``default`` when there is nothing or it has expired."""
@@ -49,12 +56,12 @@ class LRUTTLCache:
                 self._drop(key)
                 return default
             self._entries.move_to_end(key)
-        return pickle.loads(entry.kept) if entry.pickled else entry.kept
+        return _loads(entry.kept) if entry.pickled else entry.kept
 
     def set(self, key: str, value: Any, timeout: Optional[float] = None) -> None:
         """Keep a copy of ``value`` for ``timeout`` seconds (``ttl`` when None, not at all when 0 or less)."""
         pickled = not isinstance(value, bytes)  # bytes cannot change: they are their own copy
-        kept = pickle.dumps(value) if pickled else value
+        kept = _dumps(value) if pickled else value
         cost = len(key) + len(kept) + _ENTRY
         seconds = self._ttl if timeout is None else timeout
         with self._lock:
@@ -76,6 +83,18 @@ class LRUTTLCache:
             self._bytes -= entry.cost
 
 
+def _dumps(value: Any) -> bytes:
+    import pickle  # here: the library itself keeps bytes only, and 1 ms of import is felt
+
+    return pickle.dumps(value)
+
+
+def _loads(kept: bytes) -> Any:
+    import pickle
+
+    return pickle.loads(kept)
+
+
 class _Entry(NamedTuple):
     kept: bytes
     pickled: bool
@@ -83,10 +102,104 @@ class _Entry(NamedTuple):
     expires: float
 
 
+class FileCache:
+    """One small JSON file an entry in ``directory``, shared by any number of processes.
+
+    Written beside and renamed, so that a reader finds a whole entry or none; mode 0600. The oldest go when
+    there are more than ``max_entries``. Keeps bytes and what JSON can hold. Whatever is wrong with the
+    directory or a file is a miss, and a log line where an entry could not be kept.
+    """
+
+    def __init__(self, directory: Union[str, "os.PathLike[str]"], max_entries: int = 1024) -> None:
+        if not max_entries > 0:
+            raise ValueError("max_entries is positive")
+        self._directory = os.fspath(directory)
+        self._max_entries = max_entries
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """What was set, or ``default`` when there is nothing or it has expired."""
+        try:
+            # O_NONBLOCK: a foreign FIFO under our name would block for ever.
+            handle = os.open(self._path(key), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            with open(handle, "rb") as file:
+                entry = json.loads(file.read() if stat.S_ISREG(os.fstat(handle).st_mode) else b"")
+            if entry["key"] != key or entry["expires"] <= time.time():
+                return default
+            return base64.b64decode(entry["bytes"], validate=True) if "bytes" in entry else entry["value"]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return default  # not there, torn, or somebody else's
+
+    def set(self, key: str, value: Any, timeout: Optional[float] = None) -> None:
+        """Keep ``value`` for ``timeout`` seconds (a day when None, not at all when 0 or less)."""
+        lifetime = _DAY if timeout is None else timeout
+        kept = {"bytes": base64.b64encode(value).decode()} if isinstance(value, bytes) else {"value": value}
+        entry = json.dumps({"key": key, "expires": time.time() + lifetime, **kept}).encode()
+        beside = f"{self._path(key)}.{os.getpid()}-{threading.get_ident()}.tmp"
+        try:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            try:
+                with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                    file.write(entry)
+                os.replace(beside, self._path(key))
+            except OSError:
+                _remove(beside)
+                raise
+            self._evict()
+        except OSError as problem:
+            _log.warning("an entry could not be kept in %s: %s", self._directory, problem.strerror)
+
+    def __len__(self) -> int:
+        """How many entries are kept, those included that have expired and were not yet evicted."""
+        return len(self._files(_ENDING))
+
+    def _path(self, key: str) -> str:
+        name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:40] + _ENDING
+        return os.path.join(self._directory, name)
+
+    def _files(self, ending: str) -> List[Tuple[float, str]]:
+        """(when it was written, its path) for our files alone."""
+        found = []
+        for name in _listed(self._directory):
+            if name.endswith(ending):
+                path = os.path.join(self._directory, name)
+                try:
+                    found.append((os.lstat(path).st_mtime, path))
+                except OSError:
+                    pass  # another process was faster
+        return sorted(found)
+
+    def _evict(self) -> None:
+        entries = self._files(_ENDING)
+        for _, path in entries[:max(0, len(entries) - self._max_entries)]:
+            _remove(path)
+        for written, path in self._files(".tmp"):
+            if time.time() - written > _DAY:  # left by a process that was killed
+                _remove(path)
+
+
+_ENDING = ".rapidfailover.json"
+_DAY = 86400.0
+
+
+def _listed(directory: str) -> List[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []  # not there yet, or gone
+
+
+def _remove(path: str) -> None:
+    try:
+        os.remove(path)
+    except OSError:
+        pass  # another process was faster
+
+
 class Copy(NamedTuple):
     """A good answer from earlier."""
 
     data: Any
+    body: bytes  # that it was decoded from
     provider: str
     age: float  # seconds
 
@@ -129,7 +242,7 @@ class Records:
             age = max(0.0, self._clock() - kept_at)  # the clock of another machine may be ahead
             if version != _VERSION or age > max_age:
                 return None
-            return Copy(self._parse(body), provider, age)
+            return Copy(self._parse(body), body, provider, age)
         except ValueError:
             return None  # somebody else's entry, or a torn one
 

@@ -5,11 +5,11 @@ provider was asked live: that they answer as their names promise is unconfirmed.
 """
 
 from types import MappingProxyType
-from typing import Mapping, Tuple
+from typing import Any, Mapping, Tuple
 
 from .config import ProviderConfig
 
-__all__ = ["PROVIDERS"]
+__all__ = ["PROBES", "PROVIDERS"]
 
 PROVIDERS: Mapping[str, Tuple[ProviderConfig, ...]] = MappingProxyType({
     "tiktok": (
@@ -57,4 +57,14 @@ PROVIDERS: Mapping[str, Tuple[ProviderConfig, ...]] = MappingProxyType({
         ProviderConfig("threads-api4", "threads-api4.p.rapidapi.com", 1, status="limited",
                        advice="subscribe: need to subscribe", enabled=False),
     ),
+})
+
+# What the health check asks: the strategy's own for the first three, profiles that are likely to stay for the others.
+PROBES: Mapping[str, Tuple[str, Mapping[str, Any]]] = MappingProxyType({
+    "tiktok": ("/user/info", {"unique_id": "tiktok"}),
+    "instagram": ("/profile", {"username": "instagram"}),
+    "youtube": ("/video/info", {"id": "dQw4w9WgXcQ"}),
+    "twitter": ("/screenname.php", {"screenname": "x"}),
+    "linkedin": ("/person_deep", {"link": "https://www.linkedin.com/in/williamhgates"}),
+    "threads": ("/api/user/info", {"username": "threads"}),
 })

@@ -1,32 +1,151 @@
-"""The command line: parses and prints, decides nothing."""
+"""The command line: parses and prints, decides nothing. Data goes to stdout, what happened to stderr."""
 
 import argparse
+import json
+import os
+import re
+import sys
 import time
-from typing import Callable, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
+from .cache import FileCache
+from .catalog import PROVIDERS
 from .client import FailoverClient
 from .config import Result
-from .errors import FailoverError
+from .errors import FailoverError, InvalidEndpoint, UnknownPlatform
+from .matrix import MATRIX
+from .registry import ProviderRegistry
 from .testing import FakeRapidAPI
 
 __all__ = ["main"]
 
+FRESH, FAILED, USAGE, STALE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run a command; its exit status."""
-    parser = argparse.ArgumentParser(prog=f"python -m {__package__}",
-                                     description="Failover between RapidAPI providers.")
+
+def main(argv: Optional[Sequence[str]] = None, *, registry: Optional[ProviderRegistry] = None) -> int:
+    """Run a command on the strategy's providers, or on a ``registry``; its exit status."""
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace, Optional[ProviderRegistry]], int] = arguments.run
+    try:
+        status = run(arguments, registry)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # who read our output had enough, `| head` say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except FailoverError as error:
+        _tell(f"{type(error).__name__}: {error}")
+        return USAGE if isinstance(error, (UnknownPlatform, InvalidEndpoint)) else FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    started_as_script = sys.argv[0].endswith(__package__)
+    parser = argparse.ArgumentParser(prog=__package__ if started_as_script else f"python -m {__package__}",
+                                     description="Failover between RapidAPI providers. The key is RAPIDAPI_KEY.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands.add_parser("demo", help="watch the failover work against a local RapidAPI").set_defaults(run=demo)
-    arguments = parser.parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
-    return run(arguments)
+
+    def command(name: str, run: Callable[..., int], told: str, more: str = "") -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=told, description=f"{told}. {more}")
+        made.set_defaults(run=run)
+        return made
+
+    call = command("call", _call, "ask for data and print it as JSON",
+                   "Exit status: 0 fresh, 3 stale (the last good copy), 1 failed, 2 wrong usage.")
+    call.add_argument("platform", metavar="PLATFORM")
+    call.add_argument("endpoint", metavar="ENDPOINT", help="a path in the platform's own dialect: /user/info")
+    call.add_argument("params", metavar="k=v", nargs="*", type=_pair, help="parameters: unique_id=tiktok")
+    call.add_argument("--cache", metavar="DIR", help="keep the last good copies in this directory")
+    call.add_argument("--json", action="store_true", help="the data on one line, for programs")
+    health = command("health", _health, "ask every provider's probe and print who answers, how fast",
+                     f"A probe is a metered call: one for each enabled provider ({_probed()} of the strategy's) each "
+                     f"time. Run every 5 minutes that is 288 calls a day for each, {288 * _probed():,} in all. "
+                     "Providers that are held or cooling down are not asked. Exit status: 0 when all are healthy, else 1.")
+    health.add_argument("platforms", metavar="PLATFORM", nargs="*", help="all when left out")
+    command("providers", _providers, "print the providers, in the order in which they are asked, and what is advised")
+    command("matrix", _matrix, "print the error handling matrix")
+    command("demo", _demo, "watch the failover work against a local RapidAPI",
+            "Exit status: 1 when a step did not happen as printed.")
+    return parser
 
 
-def demo(arguments: argparse.Namespace) -> int:
-    """The main job in five steps, over real HTTP on this machine. 1 when a step did not happen as printed."""
+def _pair(text: str) -> Tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=value")
+    return name, value
+
+
+def _probed() -> int:
+    return sum(provider.enabled for members in PROVIDERS.values() for provider in members)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _call(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -> int:
+    params: Any = {}
+    for name, value in arguments.params:
+        params.setdefault(name, []).append(value)
+    cache = FileCache(arguments.cache) if arguments.cache else None
+    # refresh=False: this process is gone before a refresh could land.
+    with FailoverClient(registry, cache=cache, refresh=False) as client:
+        result = client.call(arguments.platform, arguments.endpoint, params)
+    for attempt in result.attempts:
+        _tell(f"asked {attempt.provider}: {attempt.status or 'no answer'}, {attempt.action}"
+              f"{f' ({attempt.detail})' if attempt.detail else ''}, {attempt.elapsed:.1f} s")
+    _tell(f"STALE: a copy {result.age:.0f} s old, from {result.provider}" if result.stale else
+          f"fresh from {result.provider}, after {result.elapsed:.1f} s")
+    print(_as_json(result.data, indent=None if arguments.json else 2))
+    return STALE if result.stale else FRESH
+
+
+def _as_json(data: Any, indent: Optional[int]) -> str:
+    """JSON that the stream can encode and that cannot steer a terminal (C1 control characters)."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    try:
+        text = json.dumps(data, indent=indent, ensure_ascii=not unicode)
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:  # a lone surrogate
+        text = json.dumps(data, indent=indent)
+    return re.sub("[\x7f-\x9f]", lambda char: f"\\u{ord(char.group()):04x}", text)
+
+
+def _health(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -> int:
+    with FailoverClient(registry, refresh=False) as client:
+        health = client.check_provider_health(arguments.platforms or None)
+    rows = [(platform, name, told["status"], told.get("error") or f"{told['latency_ms']:.0f} ms")
+            for platform, members in health.items() for name, told in members.items()]
+    _table(("platform", "provider", "status", ""), rows)
+    return FRESH if all(status == "healthy" for _, _, status, _ in rows) else FAILED
+
+
+def _providers(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -> int:
+    registry = registry or ProviderRegistry()
+    _table(("platform", "", "provider", "status", "advice"), [
+        (platform, str(state["priority"]), name, state["status"] if state["enabled"] else "disabled", state["advice"])
+        for platform, members in registry.snapshot().items() for name, state in members.items()])
+    return FRESH
+
+
+def _matrix(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -> int:
+    _table(("status", "action", "retry", "switch", "fault"), [
+        (str(status), rule.action, *("yes" if flag else "no" for flag in rule[1:])) for status, rule in MATRIX.items()])
+    return FRESH
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    for row in (head, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def _demo(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -> int:
+    """The main job in five steps, over real HTTP on this machine."""
     with FakeRapidAPI() as rapidapi, FailoverClient(rapidapi.registry, api_key="not-a-real-key") as client:
-        shown = _Demo(rapidapi, client)
+        shown = _Shown(rapidapi, client)
 
         shown.step("1. The primary answers.")
         shown.call(provider="tiktok-scraper7", asked=1)
@@ -53,12 +172,12 @@ def demo(arguments: argparse.Namespace) -> int:
             time.sleep(0.05)
         shown.check(f"the refresh landed after {time.monotonic() - began:.1f} s", client.pending_refreshes == 0)
         shown.call(provider="tiktok-feature", asked=1)
-    print("\nEverything happened as printed." if not shown.failures else
-          f"\nNOT as it should be: {', '.join(shown.failures)}")
-    return 1 if shown.failures else 0
+    wrong = "; ".join(shown.failures)
+    print(f"\nNOT as it should be: {wrong}" if wrong else "\nEverything happened as printed.")
+    return FAILED if shown.failures else FRESH
 
 
-class _Demo:
+class _Shown:
     """Makes the calls of the demo and holds what comes back against what was announced."""
 
     def __init__(self, rapidapi: FakeRapidAPI, client: FailoverClient) -> None:
@@ -84,9 +203,9 @@ class _Demo:
             self.check(f"{provider} answers; instead: {error}", False)
             return
         for attempt in result.attempts:
-            said = f"{attempt.status or 'no answer'} {attempt.action}"
             again = f", asked {attempt.retries + 1} times" if attempt.retries else ""
-            print(f"   asked {attempt.provider}: {said}{again} ({1000 * attempt.elapsed:.0f} ms)")
+            print(f"   {attempt.provider}: {attempt.status or 'no connection'}, {attempt.action}{again} "
+                  f"({1000 * attempt.elapsed:.0f} ms)")
         sent = len(self._rapidapi.requests) - before
         self.check(_outcome(result, sent), (result.provider, len(result.attempts), result.stale)
                    == (provider, asked, stale) and result.data["data"]["user"]["uniqueId"] == "ada.example")
@@ -95,4 +214,4 @@ class _Demo:
 def _outcome(result: Result, sent: int) -> str:
     user = result.data["data"]["user"]["uniqueId"]
     kind = f"a copy {result.age:.1f} s old, from" if result.stale else "fresh from"
-    return f"-> {user}, {kind} {result.provider}, after {1000 * result.elapsed:.0f} ms and {sent} requests"
+    return f"-> {user}, {kind} {result.provider}, after {1000 * result.elapsed:.0f} ms; requests that arrived: {sent}"

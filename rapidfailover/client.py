@@ -1,16 +1,20 @@
 """The decision tree of the strategy: one call, several providers, the last good copy."""
 
 import logging
+import threading
 import time
-from typing import Any, Callable, List, Mapping, Optional, Sequence
+from copy import copy as copy_of
+from typing import Any, Callable, Dict, Hashable, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
+from . import fork
 from .cache import LRUTTLCache, Records, key_of
 from .config import Attempt, Question, RefreshRequest, Result, check_seconds, encode_query
-from .errors import AllProvidersFailed, NoProvidersAvailable, NotFound, refusal
+from .errors import AllProvidersFailed, FailoverError, NoProvidersAvailable, NotFound, refusal
 from .gateway import parse
+from .health import Monitor, side_by_side
 from .matrix import MATRIX, Rule, row
-from .refresh import RefreshQueue
-from .registry import ProviderRegistry, Visit
+from .refresh import HandOver, RefreshQueue
+from .registry import Checkup, ProviderRegistry, Visit
 from .transport import Deadline, Key, Keys, KeySource, Reply, Transport
 
 __all__ = ["FailoverClient"]
@@ -35,16 +39,19 @@ class FailoverClient:
     ``max_stale``    how old the copy may be that comes back when nobody answers; 0: none
     ``fresh_for``    a copy younger than this comes back without asking anybody; 0: always ask
     ``matrix``       rows laid over MATRIX: ``{429: MATRIX[429]._replace(retry=False)}``
-    ``refresh``      whether what nobody answered is asked again in the background
+    ``refresh``      whether what nobody answered is asked again in the background; a callable is handed a
+                     picklable RefreshRequest instead, for ``refresh_now`` in a process of its own
+    ``coalesce``     identical calls under way share one upstream request
 
-    What is handed in (``api_key``, ``refresh_key``, ``cache``) is outside the deadline.
+    What is handed in (``api_key``, ``refresh_key``, ``cache``, ``refresh``) is outside the deadline.
     """
 
     def __init__(self, registry: Optional[ProviderRegistry] = None, *, api_key: KeySource = None,
                  refresh_key: Optional[Callable[[str], str]] = None, cache: Any = None,
                  timeout: float = 15.0, deadline: float = 25.0, max_wait: float = 2.0,
                  max_body: int = 10 * 2 ** 20, max_stale: float = 86400.0, fresh_for: float = 0.0,
-                 matrix: Mapping[int, Rule] = MATRIX, refresh: bool = True) -> None:
+                 matrix: Mapping[int, Rule] = MATRIX,
+                 refresh: Union[bool, Callable[[RefreshRequest], object]] = True, coalesce: bool = True) -> None:
         self.registry = ProviderRegistry() if registry is None else registry
         self.cache = LRUTTLCache() if cache is None else cache
         self._timeout = check_seconds("timeout", timeout)
@@ -61,7 +68,13 @@ class FailoverClient:
         self._keys = Keys(api_key, refresh_key)
         self._records = Records(self.cache, parse, max(self._max_stale, self._fresh_for))
         self._transport = Transport(self._matrix, max_body)
-        self._refreshes = RefreshQueue(self.refresh_now) if refresh else None
+        self._refreshes: Union[None, HandOver, RefreshQueue] = None
+        if refresh:
+            self._refreshes = HandOver(refresh) if callable(refresh) else RefreshQueue(self.refresh_now)
+        self._coalesce = coalesce
+        self._flights = _Flights()
+        self._monitor = Monitor(lambda: self._check_health(None, unheard_for=self._interval))
+        self._interval = 0.0
 
     def call(self, platform: str, endpoint: str, params: Optional[Mapping[str, Any]] = None, *,
              timeout: Optional[float] = None, deadline: Optional[float] = None) -> Result:
@@ -73,6 +86,7 @@ class FailoverClient:
         UnknownPlatform, InvalidEndpoint, MissingAPIKey or InvalidAPIKey, all of them FailoverErrors;
         ValueError or TypeError for arguments that make no sense.
         """
+        fork.check()
         one = self._timeout if timeout is None else check_seconds("timeout", timeout)
         whole = max(self._deadline, timeout or 0.0) if deadline is None else check_seconds("deadline", deadline)
         question = self._question(platform, endpoint, params)
@@ -80,13 +94,16 @@ class FailoverClient:
         copy = self._records.find(question.key, self._fresh_for) if self._fresh_for else None
         if copy is not None:
             return _result(question, within, copy.data, copy.provider, age=copy.age)
-        return self._decide(question, one, within)
+        if not self._coalesce:
+            return self._decide(question, one, within)[0]
+        return self._share(question, one, whole, within)
 
-    def _decide(self, question: Question, timeout: float, deadline: Deadline, refreshing: bool = False) -> Result:
+    def _decide(self, question: Question, timeout: float, deadline: Deadline,
+                refreshing: bool = False) -> Tuple[Result, bytes]:
         """The strategy's decision tree: read it from top to bottom with the drawing in hand.
 
-        ``refreshing``: nobody waits for this one, so it may try open circuits early, and it serves no copy
-        and queues nothing.
+        The result, and the bytes that its data was decoded from. ``refreshing``: nobody waits for this one, so
+        it may try open circuits early, and it serves no copy and queues nothing.
         """
         # Request comes in
         platform, endpoint = question.platform, question.endpoint
@@ -108,18 +125,15 @@ class FailoverClient:
             elif status == 429 and self._matrix[status].retry and self._waited(deadline):  # Wait + Retry
                 reply = ask(api_key)
 
-            status = row(reply.status, self._matrix)
-            rule = self._matrix[status]
-            attempts.append(ask.attempt(reply, rule.action))
-            said = _said(attempts[-1])
-            self.registry.report(visit, said if rule.fault else "", rate_limited=status == 429)
+            status, rule, attempt = self._verdict(visit, ask, reply)
+            attempts.append(attempt)
             if status == 200:  # Success 200? Yes: Return Data
                 self._keep(question, visit.provider.name, reply.body)
-                return _result(question, deadline, reply.data, visit.provider.name, attempts)
+                return _result(question, deadline, reply.data, visit.provider.name, attempts), reply.body
             if not rule.switch:
                 raise refusal(status, visit.provider.name, reply.status, reply.detail)
             not_found += status == 404  # Log Error, Try Next
-            _log.warning("%s %s: %s; %s", platform, endpoint, said,
+            _log.warning("%s %s: %s; %s", platform, endpoint, _said(attempt),
                          "asking the next provider" if visit.still_to_ask > 1 else "no provider is left to ask")
 
         if 0 < serving == not_found:  # no copy: it may have been deleted
@@ -132,7 +146,7 @@ class FailoverClient:
             raise self._failure(question, attempts, refreshing)
         _log.warning("%s %s: nobody has an answer; serving the copy that %s gave %.0f s ago",
                      platform, endpoint, copy.provider, copy.age)
-        return _result(question, deadline, copy.data, copy.provider, attempts, stale=True, age=copy.age)
+        return _result(question, deadline, copy.data, copy.provider, attempts, stale=True, age=copy.age), copy.body
 
     def call_with_failover(self, platform: str, endpoint: str, params: Optional[Mapping[str, Any]] = None,
                            timeout: Optional[float] = None) -> Any:
@@ -140,8 +154,32 @@ class FailoverClient:
         return self.call(platform, endpoint, params, timeout=timeout).data
 
     def refresh_now(self, request: RefreshRequest) -> Result:
-        """Ask again for what nobody answered; the answer goes into the cache. Raises as ``call`` does."""
-        return self._decide(self._question(*request), self._timeout, Deadline(self._deadline), refreshing=True)
+        """Ask again for what nobody answered; the answer goes into the cache. Raises as ``call`` does.
+
+        For the task that ``refresh=`` handed the request to. It never queues itself again.
+        """
+        fork.check()
+        return self._decide(self._question(*request), self._timeout, Deadline(self._deadline), refreshing=True)[0]
+
+    def check_provider_health(self, platforms: Optional[Iterable[str]] = None) -> Dict[str, Dict[str, Dict[str, Any]]]:
+        """``{platform: {provider: {"status": "healthy", "latency_ms": 12.3}}}``, or ``"unhealthy"`` with ``"error"``.
+
+        Asks the platform's probe of every enabled provider, side by side, each within ``timeout``. **A probe is
+        a metered call.** Providers that are held or cooling down are not asked, and are told as unhealthy. An
+        answer counts as a success or a fault as the matrix says. None: every platform with an enabled
+        provider. Raises UnknownPlatform, MissingAPIKey, InvalidAPIKey.
+        """
+        return self._check_health(platforms)
+
+    def monitor(self, interval: float = 300.0) -> None:
+        """Check the health every ``interval`` seconds until ``close``, from one interval on.
+
+        Providers that are held, or that answered any call within the interval, are not asked. At 300 s that
+        is at most 288 metered calls a day for each enabled provider. A forked child monitors nothing until
+        it is told to.
+        """
+        self._interval = check_seconds("interval", interval)
+        self._monitor.start(self._interval)
 
     @property
     def pending_refreshes(self) -> int:
@@ -149,7 +187,8 @@ class FailoverClient:
         return 0 if self._refreshes is None else len(self._refreshes)
 
     def close(self) -> None:
-        """End the refreshes and close idle connections. Calls under way finish; later ones work, without refresh."""
+        """End refreshes and monitor, close idle connections. Calls under way finish; later ones refresh nothing."""
+        self._monitor.stop()
         if self._refreshes is not None:
             self._refreshes.close()
         self._transport.close()
@@ -164,6 +203,61 @@ class FailoverClient:
         self.registry.serving(platform, endpoint)  # before anything else, so that its errors come first
         query = encode_query(params)
         return Question(platform, endpoint, params or {}, query, key_of(platform, endpoint, query))
+
+    def _share(self, question: Question, timeout: float, whole: float, deadline: Deadline) -> Result:
+        """Identical calls under way share one upstream request: its answer, a copy for each, or its error."""
+        same = (question.key, timeout, whole)
+        while True:
+            flight, leading = self._flights.join(same)
+            if leading:
+                try:
+                    result, flight.body = self._decide(question, timeout, deadline)
+                    flight.result = result
+                    return result
+                except FailoverError as error:
+                    flight.error = error
+                    raise
+                finally:
+                    self._flights.land(same, flight)
+            if not flight.landed.wait(max(deadline.left(), 0.0)):
+                return self._decide(question, timeout, deadline)[0]  # no time is left: the copy, or the error
+            if flight.result is not None:
+                return flight.result._replace(data=parse(flight.body), elapsed=deadline.elapsed())
+            if flight.error is not None:
+                raise copy_of(flight.error)
+            # Its leader was interrupted: ask for ourselves.
+
+    def _verdict(self, visit: Visit, ask: "_Asking", reply: Reply) -> Tuple[int, Rule, Attempt]:
+        """How the matrix reads a reply; the registry is told."""
+        status = row(reply.status, self._matrix)
+        rule = self._matrix[status]
+        attempt = ask.attempt(reply, rule.action)
+        self.registry.report(visit, _said(attempt) if rule.fault else "", rate_limited=status == 429)
+        return status, rule, attempt
+
+    def _check_health(self, platforms: Optional[Iterable[str]],
+                      unheard_for: float = 0.0) -> Dict[str, Dict[str, Dict[str, Any]]]:
+        fork.check()
+        if isinstance(platforms, str):
+            platforms = [platforms]
+        checkups = [checkup for platform in (self.registry.platforms if platforms is None else platforms)
+                    for checkup in self.registry.checkups(platform, self._timeout, unheard_for=unheard_for)]
+        api_key = self._keys.current(Deadline(self._timeout)) if any(checkup.visit for checkup in checkups) else Key()
+        results: Dict[str, Dict[str, Dict[str, Any]]] = {checkup.platform: {} for checkup in checkups}
+        for checkup, health in zip(checkups, side_by_side(lambda each: self._check_up(each, api_key), checkups)):
+            results[checkup.platform][checkup.provider.name] = health
+        return results
+
+    def _check_up(self, checkup: Checkup, api_key: Key) -> Dict[str, Any]:
+        """The health of one provider."""
+        if checkup.visit is None:
+            return {"status": "unhealthy", "error": f"not asked: {checkup.why_not}"}
+        question = self._question(checkup.platform, *self.registry.probe(checkup.platform))
+        ask = _Asking(self._transport, checkup.visit, question, self._timeout, Deadline(self._timeout))
+        status, _, attempt = self._verdict(checkup.visit, ask, ask(api_key))
+        if status == 200:
+            return {"status": "healthy", "latency_ms": round(1000 * attempt.elapsed, 2)}
+        return {"status": "unhealthy", "error": _said(attempt)}
 
     def _waited(self, deadline: Deadline) -> bool:
         """Wait as a 429 asks for, where that is worth it; False: not at all."""
@@ -187,12 +281,49 @@ class FailoverClient:
         platform, endpoint = question.platform, question.endpoint
         retry_after = self.registry.retry_after(platform, early=refreshing)
         soon = "" if retry_after is None else f"; the first can be asked again in {retry_after:.0f} s"
-        if attempts:
-            said = "; ".join(map(_said, attempts))
+        if attempts or self.registry.get_available_providers(platform):
+            said = "; ".join(map(_said, attempts)) or "the time was over before anybody was asked"
             return AllProvidersFailed(f"{platform} {endpoint}: no data from any provider: {said}{soon}",
                                       platform=platform, attempts=tuple(attempts), retry_after=retry_after)
         return NoProvidersAvailable(f"{platform} {endpoint}: every provider is held, cooling down or disabled{soon}",
                                     platform=platform, retry_after=retry_after)
+
+
+class _Flight:
+    """One call that others wait for."""
+
+    def __init__(self) -> None:
+        self.leader = threading.get_ident()
+        self.landed = threading.Event()
+        self.result: Optional[Result] = None
+        self.body = b""
+        self.error: Optional[FailoverError] = None
+
+
+class _Flights:
+    """The calls under way, by what makes two of them identical."""
+
+    def __init__(self) -> None:
+        fork.anew_in_child(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way: Dict[Hashable, _Flight] = {}
+
+    def join(self, same: Hashable) -> Tuple[_Flight, bool]:
+        """The flight of this call, and whether it leads it. Nobody waits for a call of its own thread."""
+        with self._lock:
+            flight = self._under_way.get(same)
+            if flight is not None and flight.leader != threading.get_ident():
+                return flight, False
+            flight = self._under_way[same] = _Flight()
+            return flight, True
+
+    def land(self, same: Hashable, flight: _Flight) -> None:
+        with self._lock:
+            if self._under_way.get(same) is flight:
+                del self._under_way[same]
+        flight.landed.set()
 
 
 class _Asking:

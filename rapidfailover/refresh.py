@@ -10,8 +10,9 @@ from typing import Callable, Dict, Optional
 
 from .config import RefreshRequest
 from .errors import AllProvidersFailed, FailoverError, NoProvidersAvailable, NotFound, RequestRefused
+from .fork import anew_in_child
 
-__all__ = ["RefreshQueue"]
+__all__ = ["HandOver", "RefreshQueue"]
 
 _log = logging.getLogger(__package__)
 
@@ -19,6 +20,7 @@ _LONGEST_QUEUE = 256
 _TRIES = 10  # with the pauses between them, about 17 minutes
 _FIRST_PAUSE = 1.0  # seconds, doubled by each failure
 _LAST_PAUSE = 300.0
+_HANDED = 60.0  # seconds
 
 
 class _Entry:
@@ -36,10 +38,14 @@ class RefreshQueue:
     def __init__(self, ask: Callable[[RefreshRequest], object], clock: Callable[[], float] = time.monotonic) -> None:
         self._ask = ask
         self._clock = clock
+        self._closed = False
+        anew_in_child(self._renew)
+
+    def _renew(self) -> None:
+        """Empty: what a forked child finds queued, its parent asks."""
         self._entries: Dict[str, _Entry] = {}
         self._changed = threading.Condition()
         self._thread: Optional[threading.Thread] = None
-        self._closed = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -124,3 +130,44 @@ class RefreshQueue:
                 pause = min(entry.due for entry in self._entries.values()) - self._clock()
                 if pause > 0:
                     self._changed.wait(pause)
+
+
+class HandOver:
+    """In place of the queue where ``refresh`` is a callable of the user's, who asks in a process of their own.
+
+    Hands a key over once, and again when its answer has not come within a minute.
+    """
+
+    def __init__(self, hand_to: Callable[[RefreshRequest], object],
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._hand_to = hand_to
+        self._clock = clock
+        anew_in_child(self._renew)
+
+    def _renew(self) -> None:
+        self._handed: Dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        now = self._clock()
+        return sum(now - handed < _HANDED for handed in list(self._handed.values()))
+
+    def put(self, key: str, request: RefreshRequest) -> None:
+        now = self._clock()
+        with self._lock:
+            if now - self._handed.get(key, -_HANDED) < _HANDED:
+                return
+            self._handed[key] = now
+            if len(self._handed) > _LONGEST_QUEUE:
+                del self._handed[next(iter(self._handed))]
+        try:
+            self._hand_to(request)
+        except Exception as problem:  # the user's own code: a broker that is away fails no call
+            _log.warning("%s: the refresh of %s could not be handed over: %s",
+                         request.platform, request.endpoint, type(problem).__name__)
+
+    def discard(self, key: str) -> None:
+        self._handed.pop(key, None)
+
+    def close(self) -> None:
+        self._handed.clear()

@@ -8,10 +8,11 @@ import threading
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from .catalog import PROVIDERS
+from .catalog import PROBES, PROVIDERS
 from .circuit import Circuit, Ticket
 from .config import ProviderConfig, check_seconds
 from .errors import InvalidEndpoint, UnknownPlatform, UnknownProvider
+from .fork import anew_in_child
 
 __all__ = ["ProviderRegistry", "Visit"]
 
@@ -21,13 +22,14 @@ _log = logging.getLogger(__package__)
 class _Entry:
     """A provider and what has happened to it."""
 
-    __slots__ = ("circuit", "enabled", "platform", "provider")
+    __slots__ = ("answered_at", "circuit", "enabled", "platform", "provider")
 
     def __init__(self, platform: str, provider: ProviderConfig, circuit: Circuit) -> None:
         self.platform = platform
         self.provider = provider
         self.circuit = circuit
         self.enabled = provider.enabled
+        self.answered_at: Optional[float] = None
 
 
 class Visit(NamedTuple):
@@ -37,6 +39,15 @@ class Visit(NamedTuple):
     still_to_ask: int  # providers, this one included
     ticket: Ticket
     entry: _Entry
+
+
+class Checkup(NamedTuple):
+    """A provider whose health is wanted: leave to ask it, or why it is not asked."""
+
+    platform: str
+    provider: ProviderConfig
+    visit: Optional[Visit]
+    why_not: str
 
 
 class ProviderRegistry:
@@ -54,22 +65,32 @@ class ProviderRegistry:
         self._rules = (error_threshold, check_seconds("cooldown", cooldown),
                        check_seconds("max_cooldown", max_cooldown))
         self._clock = clock
-        self._lock = threading.Lock()
+        anew_in_child(self._renew)
         self._platforms: Dict[str, Dict[str, _Entry]] = {}  # providers by priority
+        self._probes: Dict[str, Tuple[str, Mapping[str, Any]]] = dict(PROBES)
         for platform, members in (PROVIDERS if providers is None else providers).items():
             for provider in members:
                 self.add(platform, provider)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
 
     @property
     def platforms(self) -> Tuple[str, ...]:
         return tuple(self._platforms)
 
-    def add(self, platform: str, provider: ProviderConfig) -> None:
-        """Add a provider, and the platform with its first one. A name is taken once a platform: ValueError."""
+    def add(self, platform: str, provider: ProviderConfig, *,
+            probe: Optional[Tuple[str, Mapping[str, Any]]] = None) -> None:
+        """Add a provider, and the platform with its first one. A name is taken once a platform: ValueError.
+
+        ``probe`` is the (endpoint, params) that the health check asks of the platform's providers.
+        """
         if not isinstance(platform, str) or not platform.strip():
             raise ValueError(f"a platform is a non-empty text, not {platform!r}")
         if not isinstance(provider, ProviderConfig):
             raise TypeError(f"a provider is a ProviderConfig, not {type(provider).__name__}")
+        if probe is not None:
+            _check_endpoint(probe[0])
         with self._lock:
             entries = self._platforms.get(platform, {})
             if provider.name in entries:
@@ -78,6 +99,8 @@ class ProviderRegistry:
             joined.sort(key=lambda entry: entry.provider.priority)
             # A new dictionary: who walks over the old one is not disturbed.
             self._platforms[platform] = {entry.provider.name: entry for entry in joined}
+            if probe is not None:
+                self._probes[platform] = (probe[0], dict(probe[1]))
 
     def get_available_providers(self, platform: str) -> List[ProviderConfig]:
         """By priority, without those disabled, held or cooling down; half-open ones are listed.
@@ -119,6 +142,32 @@ class ProviderRegistry:
             finally:
                 with self._lock:
                     entry.circuit.release(ticket)
+
+    def probe(self, platform: str) -> Tuple[str, Mapping[str, Any]]:
+        """The (endpoint, params) that the health check asks."""
+        return self._probes[platform]
+
+    def checkups(self, platform: str, lease: float, *, unheard_for: float = 0.0) -> List[Checkup]:
+        """The enabled providers, with leave to ask those that are in use and have not answered for that long.
+
+        Leave is reported like that of a visit. Held ones and those cooling down are let be.
+        """
+        checkups = []
+        with self._lock:
+            now = self._clock()
+            for entry in self._entries(platform).values():
+                if not entry.enabled:
+                    continue
+                ticket = None
+                why_not = "no probe is known for the platform" if platform not in self._probes \
+                    else entry.circuit.why_out(now)
+                if not why_not and entry.answered_at is not None and now - entry.answered_at < unheard_for:
+                    why_not = f"answered {now - entry.answered_at:.0f} s ago"
+                if not why_not:
+                    ticket = entry.circuit.admit(now, lease)
+                visit = None if ticket is None else Visit(entry.provider, 1, ticket, entry)
+                checkups.append(Checkup(platform, entry.provider, visit, why_not))
+        return checkups
 
     def report(self, visit: Visit, fault: str = "", *, rate_limited: bool = False) -> None:
         """The verdict on a visit: the fault in words, or nothing when the provider showed itself alive."""
@@ -205,6 +254,7 @@ class ProviderRegistry:
 
     def _success(self, entry: _Entry, ticket: Optional[Ticket]) -> None:
         with self._lock:
+            entry.answered_at = self._clock()
             recovered = entry.circuit.success(ticket)
         if recovered:
             _log.info("%s: %s answers again and is back in use", entry.platform, entry.provider.name)

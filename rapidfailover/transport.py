@@ -24,6 +24,7 @@ from urllib3.util.timeout import Timeout
 
 from .config import ProviderConfig, Question
 from .errors import InvalidAPIKey, MissingAPIKey
+from .fork import anew_in_child
 from .gateway import interpret
 from .matrix import Rule, row
 
@@ -85,7 +86,10 @@ class Transport:
     def __init__(self, matrix: Mapping[int, Rule], max_body: int) -> None:
         self._matrix = matrix
         self._max_body = max_body
-        self._sessions: Dict[Tuple[str, str], requests.Session] = {}
+        anew_in_child(self._renew)
+
+    def _renew(self) -> None:
+        self._sessions: Dict[Tuple[str, str], requests.Session] = {}  # a child shares no connection with its parent
         self._lock = threading.Lock()
 
     def ask(self, provider: ProviderConfig, question: Question, key: Key, seconds: float) -> Reply:
@@ -324,8 +328,11 @@ class Keys:
     def __init__(self, source: KeySource, refresh_key: Optional[Callable[[str], str]]) -> None:
         self._source = source
         self._refresh_key = refresh_key
-        self._lock = threading.Lock()
         self._renewed: Dict[Key, Key] = {}  # old key -> the one that replaced it
+        anew_in_child(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
         self._renewals: Dict[Key, _Renewal] = {}  # under way
 
     def current(self, deadline: Deadline) -> Key:

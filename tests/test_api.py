@@ -13,9 +13,9 @@ from rapidfailover import AllProvidersFailed, api
 def no_default_client():
     """Each test meets the module as it is after import."""
     yield
-    if api._client is not None:
-        api._client.close()
-    api._client = api._registry = None
+    if api._default.client is not None:
+        api._default.client.close()
+    api._default.client = api._default.registry = None
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def test_a_copy_knows_its_provider_and_its_age(clock):
     kept = records(LRUTTLCache(), clock)
     kept.keep("k", "one", b'{"a":\n1}')
     clock.tick(30)
-    assert kept.find("k", 60) == ({"a": 1}, "one", 30.0)
+    assert kept.find("k", 60) == ({"a": 1}, b'{"a":\n1}', "one", 30.0)
     assert kept.find("k", 29) is None
 
 

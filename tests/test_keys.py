@@ -121,7 +121,7 @@ def test_refresh_key_runs_once_however_many_threads_saw_the_401(rapidapi, make_c
         time.sleep(0.2)
         return NEW
 
-    client = make_client(refresh_key=refresh_key)
+    client = make_client(refresh_key=refresh_key, coalesce=False)
     rapidapi.fail("tiktok-scraper7", 401, times=16)
 
     def work(number):
@@ -136,7 +136,7 @@ def test_refresh_key_runs_once_however_many_threads_saw_the_401(rapidapi, make_c
 def test_a_straggler_whose_401_was_for_the_old_key_uses_the_new_one(rapidapi, make_client):
     """Its request left before the renewal and its 401 comes back after it."""
     runs = []
-    client = make_client(refresh_key=lambda old: runs.append(old) or NEW)
+    client = make_client(refresh_key=lambda old: runs.append(old) or NEW, coalesce=False)
     rapidapi.fail("tiktok-scraper7", 401, times=2)
     rapidapi.delay("tiktok-scraper7", 0.3)
     slow = threading.Thread(target=lambda: results.append(client.call(*USER)))
@@ -157,7 +157,7 @@ def test_a_waiting_thread_keeps_its_own_deadline(rapidapi, make_client):
         release.wait(10)
         return NEW
 
-    client = make_client(refresh_key=refresh_key)
+    client = make_client(refresh_key=refresh_key, coalesce=False)
     rapidapi.fail("tiktok-scraper7", 401, times=2)
     leader = threading.Thread(target=client.call, args=USER)
     leader.start()

@@ -37,8 +37,8 @@ def test_a_block_runs_and_prints_what_it_says(code, output):
                     if name.startswith("test_"):
                         value()
         finally:
-            api._client.close()
-            api._client = api._registry = None
+            api._default.client.close()
+            api._default.client = api._default.registry = None
     assert printed.getvalue() == output
 
 

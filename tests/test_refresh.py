@@ -1,6 +1,7 @@
 """What nobody answered is asked again: in the background, bounded, and without a user's request at risk."""
 
 import logging
+import pickle
 import threading
 import time
 
@@ -17,7 +18,7 @@ from rapidfailover import (
     RefreshRequest,
     UnknownPlatform,
 )
-from rapidfailover.refresh import RefreshQueue
+from rapidfailover.refresh import HandOver, RefreshQueue
 
 USER = ("tiktok", "/user/info", {"unique_id": "ada"})
 TIKTOK = ("tiktok-scraper7", "tiktok-feature", "tiktok-tikwm")
@@ -295,3 +296,58 @@ def test_the_end_of_a_refresh_is_told_once(rapidapi, make_client, caplog):
     with caplog.at_level(logging.INFO, "rapidfailover"):
         queue.run(10)
     assert [r.getMessage() for r in caplog.records] == ["tiktok: the refresh of /user/info is given up: mend it"]
+
+
+# --- refresh=callable ---
+
+def test_a_callable_is_handed_a_plain_request_and_nothing_is_queued_here(rapidapi, make_client):
+    handed = []
+    client = make_client(matrix=NO_RETRY, refresh=handed.append)
+    client.call(*USER)
+    for name in TIKTOK:
+        rapidapi.fail(name, 503)
+    assert client.call(*USER).stale
+    assert handed == [REQUEST] and refresh_threads() == []
+    assert pickle.loads(pickle.dumps(handed[0])) == REQUEST
+
+
+def test_a_task_that_refreshes_never_queues_itself_again(rapidapi, make_client):
+    handed = []
+    client = make_client(matrix=NO_RETRY, refresh=handed.append)
+    for name in TIKTOK:
+        rapidapi.fail(name, 503)
+    for _ in range(3):
+        with pytest.raises(AllProvidersFailed):
+            client.refresh_now(REQUEST)
+    assert handed == []
+
+
+def test_a_callable_that_raises_fails_no_call(rapidapi, make_client, caplog):
+    client = make_client(matrix=NO_RETRY, refresh=lambda request: 1 / 0)
+    client.call(*USER)
+    for name in TIKTOK:
+        rapidapi.fail(name, 503)
+    assert client.call(*USER).stale
+    assert "could not be handed over: ZeroDivisionError" in caplog.text
+
+
+def test_a_key_is_handed_over_once_and_again_after_a_minute_or_an_answer(clock):
+    handed = []
+    queue = HandOver(handed.append, clock)
+    for seconds in (0, 30, 29.9, 0.1, 10):
+        clock.tick(seconds)
+        queue.put("k", REQUEST)
+    assert len(handed) == 2 and len(queue) == 1
+    queue.discard("k")
+    queue.put("k", REQUEST)
+    assert len(handed) == 3
+    clock.tick(60)
+    assert len(queue) == 0
+    queue.close()
+
+
+def test_what_was_handed_over_is_bounded_too(clock):
+    queue = HandOver(lambda request: None, clock)
+    for number in range(300):
+        queue.put(f"k{number}", REQUEST)
+    assert len(queue) == 256

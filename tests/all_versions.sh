@@ -1,0 +1,36 @@
+#!/bin/sh
+# Runs the suite on every interpreter from 3.8 to 3.13 that is found (on the PATH or under pyenv), each with the
+# newest requests and urllib3 it takes, and on the oldest of them with the oldest stack. ALL=1: a missing one fails.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+export PIP_DISABLE_PIP_VERSION_CHECK=1 COVERAGE_CORE=
+failed=""
+
+python_of() {
+    command -v "python$1" 2>/dev/null && "python$1" -c '' 2>/dev/null && return
+    ls -d "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python 2>/dev/null | tail -n 1
+}
+
+suite() {  # name, python, further requirements
+    name=$1 python=$2
+    shift 2
+    venv=.venv-$name
+    "$python" -m venv "$venv" && "$venv/bin/python" -m pip install -q -e '.[test]' "$@" || { failed="$failed $name"; return; }
+    printf '%-8s %s: ' "$name" "$("$venv/bin/python" -c 'import requests, sys, urllib3
+print("Python %d.%d.%d, requests" % sys.version_info[:3], requests.__version__ + ", urllib3", urllib3.__version__)')"
+    "$venv/bin/python" -m pytest -q -p no:cacheprovider >"$venv/log" 2>&1 || { failed="$failed $name"; tail -n 40 "$venv/log"; }
+    tail -n 1 "$venv/log"
+}
+
+for version in 3.8 3.9 3.10 3.11 3.12 3.13; do
+    python=$(python_of $version | tail -n 1)
+    if [ -z "$python" ]; then
+        echo "$version      not found"
+        [ -z "${ALL:-}" ] || failed="$failed $version"
+        continue
+    fi
+    suite "$version" "$python"
+    [ $version != 3.8 ] || suite oldest "$python" requests==2.25.0 urllib3==1.26.0
+done
+
+[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }

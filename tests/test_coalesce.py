@@ -1,0 +1,152 @@
+"""Identical calls under way share one upstream request: metered quota is money."""
+
+import threading
+import time
+
+import pytest
+from conftest import NO_RETRY, in_threads
+
+from rapidfailover import AllProvidersFailed, BadRequest
+
+USER = ("tiktok", "/user/info", {"unique_id": "ada"})
+TIKTOK = ("tiktok-scraper7", "tiktok-feature", "tiktok-tikwm")
+
+
+def wait_for_requests(rapidapi, count=1):
+    until = time.monotonic() + 5
+    while len(rapidapi.requests) < count and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+def test_a_hundred_threads_on_one_cold_key_send_one_request_and_get_a_copy_each(rapidapi, client):
+    rapidapi.delay("tiktok-scraper7", 0.3)
+    results = []
+    in_threads(100, lambda number: results.append(client.call(*USER)))
+    assert len(rapidapi.requests) == 1 and len(results) == 100
+    assert len({id(result.data) for result in results}) == 100
+    assert all(result.data == results[0].data and result.provider == "tiktok-scraper7" for result in results)
+    assert client._flights._under_way == {}
+
+
+def test_different_questions_do_not_wait_for_each_other(rapidapi, client):
+    rapidapi.delay("tiktok-scraper7", 0.1)
+    in_threads(5, lambda number: client.call("tiktok", "/user/info", {"unique_id": f"user{number}"}))
+    assert len(rapidapi.requests) == 5
+
+
+def test_nor_do_calls_that_allow_different_times(rapidapi, client):
+    """One that gives up early must not fail another that would have waited."""
+    rapidapi.delay("tiktok-scraper7", 0.3)
+    in_threads(2, lambda number: client.call(*USER, timeout=5.0 + number))
+    assert len(rapidapi.requests) == 2
+
+
+def test_it_can_be_switched_off(rapidapi, make_client):
+    client = make_client(coalesce=False)
+    rapidapi.delay("tiktok-scraper7", 0.1)
+    in_threads(3, lambda number: client.call(*USER))
+    assert len(rapidapi.requests) == 3
+
+
+@pytest.mark.parametrize("fault, error", [(400, BadRequest), (503, AllProvidersFailed)])
+def test_a_failure_is_shared_too_and_each_gets_an_error_of_its_own(rapidapi, client, fault, error):
+    for name in TIKTOK:
+        rapidapi.fail(name, fault)
+        rapidapi.delay(name, 0.1)
+    errors = []
+
+    def work(number):
+        with pytest.raises(error) as caught:
+            client.call(*USER)
+        errors.append(caught.value)
+
+    in_threads(10, work)
+    assert len(rapidapi.requests) == (1 if fault == 400 else 3)
+    assert len({id(error) for error in errors}) == 10 and len({str(error) for error in errors}) == 1
+
+
+def test_a_stale_copy_is_shared_too(rapidapi, client):
+    client.call(*USER)
+    for name in TIKTOK:
+        rapidapi.fail(name, 503)
+        rapidapi.delay(name, 0.1)
+    results = []
+    in_threads(10, lambda number: results.append(client.call(*USER)))
+    assert all(result.stale for result in results) and len(rapidapi.requests) == 4
+    assert len({id(result.data) for result in results}) == 10
+
+
+def test_a_leader_that_is_interrupted_frees_the_others_to_ask_for_themselves(rapidapi, client, monkeypatch):
+    ask, interrupted = client._transport.ask, threading.Event()
+
+    def interrupt_the_first(*args):
+        if not interrupted.is_set():
+            interrupted.set()
+            time.sleep(0.2)  # until the others wait
+            raise KeyboardInterrupt
+        return ask(*args)
+
+    monkeypatch.setattr(client._transport, "ask", interrupt_the_first)
+    outcomes = []
+
+    def work(number):
+        try:
+            outcomes.append(client.call(*USER).provider)
+        except KeyboardInterrupt:
+            outcomes.append("interrupted")
+
+    in_threads(8, work)
+    assert sorted(outcomes) == ["interrupted"] + ["tiktok-scraper7"] * 7
+    assert len(rapidapi.requests) == 1  # one of the others led the rest
+    assert client._flights._under_way == {}
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_who_waits_keeps_its_own_deadline(rapidapi, client, copy):
+    """And then gets the copy, or the error."""
+    if copy:
+        client.call(*USER)
+    for name in TIKTOK:
+        rapidapi.delay(name, 1.0)
+    waited = []
+
+    def work(number):
+        time.sleep(0.2 * number)  # the second joins late and is still waiting when the first gives up
+        begun = time.monotonic()
+        try:
+            stale = client.call(*USER, timeout=5.0, deadline=0.6).stale
+        except AllProvidersFailed:
+            stale = None
+        waited.append((time.monotonic() - begun < 0.75, stale))
+
+    in_threads(2, work)
+    assert waited == [(True, True if copy else None)] * 2
+
+
+def test_who_has_no_time_left_to_ask_is_told_so(rapidapi, client):
+    rapidapi.delay("tiktok-scraper7", 0.5)
+    flight, leading = client._flights.join((client._question(*USER).key, 15.0, 0.1))
+    flight.leader = None  # another thread's, which does not come back
+
+    with pytest.raises(AllProvidersFailed, match="the time was over before anybody was asked"):
+        client.call(*USER, deadline=0.1)
+    assert rapidapi.requests == []
+
+
+def test_a_call_made_while_its_own_is_under_way_does_not_wait_for_itself(rapidapi, make_client):
+    """A Celery task that runs at once in the caller's process, say."""
+    seen = []
+
+    def refresh(request):
+        if not seen:
+            seen.append(request)
+            with pytest.raises(AllProvidersFailed):
+                client.call(*request)
+
+    client = make_client(matrix=NO_RETRY, refresh=refresh)
+    for name in TIKTOK:
+        rapidapi.fail(name, 503)
+    began = time.monotonic()
+    with pytest.raises(AllProvidersFailed):
+        client.call(*USER)
+    assert seen and time.monotonic() - began < 2
