@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import logging
+import math
 import os
 import stat
 import threading
@@ -221,7 +222,7 @@ class Records:
     def keep(self, key: str, provider: str, body: bytes) -> None:
         if self._lifetime <= 0:
             return
-        head = json.dumps([_VERSION, provider, self._clock()])
+        head = json.dumps([_VERSION, provider, float(self._clock())])
         try:
             self._cache.set(key, head.encode() + b"\n" + body, self._lifetime)
         except Exception as problem:  # the user's own cache: it may raise anything
@@ -234,12 +235,12 @@ class Records:
         except Exception as problem:  # as above
             _log.warning("the cache could not be asked: %s", type(problem).__name__)
             return None
-        if not isinstance(record, bytes):
+        if not isinstance(record, bytes) or not max_age:
             return None
         head, _, body = record.partition(b"\n")
         try:
             version, provider, kept_at = _head(head)
-            age = max(0.0, self._clock() - kept_at)  # the clock of another machine may be ahead
+            age = abs(self._clock() - kept_at)  # of the future: a clock was set, its age is anybody's guess
             if version != _VERSION or age > max_age:
                 return None
             return Copy(self._parse(body), body, provider, age)
@@ -251,9 +252,9 @@ _VERSION = 1
 
 
 def _head(line: bytes) -> Tuple[int, str, float]:
-    head = json.loads(line)
+    head = json.loads(line) if len(line) < 1000 else None
     if not isinstance(head, list) or len(head) != 3 or not isinstance(head[1], str) \
-            or not isinstance(head[2], (int, float)):
+            or not isinstance(head[2], float) or not math.isfinite(head[2]):
         raise ValueError("not the head of a record")
     return head[0], head[1], head[2]
 

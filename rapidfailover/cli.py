@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     health = command("health", _health, "ask every provider's probe and print who answers, how fast",
                      f"A probe is a metered call: one for each enabled provider ({_probed()} of the strategy's) each "
                      f"time. Run every 5 minutes that is 288 calls a day for each, {288 * _probed():,} in all. "
-                     "Providers that are held or cooling down are not asked. Exit status: 0 when all are healthy, else 1.")
+                     "Providers that are held or cooling down are not asked. "
+                     "Exit status: 0 when all are healthy, else 1.")
     health.add_argument("platforms", metavar="PLATFORM", nargs="*", help="all when left out")
     command("providers", _providers, "print the providers, in the order in which they are asked, and what is advised")
     command("matrix", _matrix, "print the error handling matrix")

@@ -61,6 +61,8 @@ class FailoverClient:
         self._fresh_for = check_seconds("fresh_for", fresh_for, zero=True)
         if not isinstance(max_body, int) or isinstance(max_body, bool) or max_body < 1:
             raise ValueError(f"max_body is a positive whole number of bytes, not {max_body!r}")
+        if not isinstance(matrix, Mapping):
+            raise TypeError(f"matrix maps statuses to Rules, it is no {type(matrix).__name__}")
         for status, rule in matrix.items():
             if not isinstance(status, int) or not isinstance(rule, Rule):
                 raise TypeError(f"matrix maps statuses to Rules, not {status!r} to {rule!r}")
@@ -91,7 +93,7 @@ class FailoverClient:
         whole = max(self._deadline, timeout or 0.0) if deadline is None else check_seconds("deadline", deadline)
         question = self._question(platform, endpoint, params)
         within = Deadline(whole)
-        copy = self._records.find(question.key, self._fresh_for) if self._fresh_for else None
+        copy = within.outside(self._records.find, question.key, self._fresh_for) if self._fresh_for else None
         if copy is not None:
             return _result(question, within, copy.data, copy.provider, age=copy.age)
         if not self._coalesce:
@@ -118,16 +120,15 @@ class FailoverClient:
             api_key = api_key or self._keys.current(deadline)
             ask = _Asking(self._transport, visit, question, timeout, deadline)
             reply = ask(api_key)
-            status = row(reply.status, self._matrix)
-            if status == 401:  # Refresh Key, and once more with the new one
+            if self._reads_as(reply, 429) and self._matrix[429].retry and self._waited(deadline):  # Wait + Retry
+                reply = ask(api_key)
+            if self._reads_as(reply, 401):  # Refresh Key, and once more with the new one
                 api_key, problem = self._keys.renew(api_key, deadline)
                 reply = ask(api_key) if api_key else reply._replace(detail=f"{reply.detail} {problem}".strip())
-            elif status == 429 and self._matrix[status].retry and self._waited(deadline):  # Wait + Retry
-                reply = ask(api_key)
 
             status, rule, attempt = self._verdict(visit, ask, reply)
             attempts.append(attempt)
-            if status == 200:  # Success 200? Yes: Return Data
+            if rule == self._matrix[200]:  # Success 200? Yes: Return Data
                 self._keep(question, visit.provider.name, reply.body)
                 return _result(question, deadline, reply.data, visit.provider.name, attempts), reply.body
             if not rule.switch:
@@ -140,7 +141,8 @@ class FailoverClient:
             raise NotFound(f"{platform} {endpoint}: not found at any provider", platform=platform,
                            attempts=tuple(attempts))
         # Return Cached + Queue Refresh
-        self._queue_refresh(question, refreshing)
+        if serving and not refreshing:
+            self._queue_refresh(question)
         copy = None if refreshing else self._records.find(question.key, self._max_stale)
         if copy is None:
             raise self._failure(question, attempts, refreshing)
@@ -227,6 +229,9 @@ class FailoverClient:
                 raise copy_of(flight.error)
             # Its leader was interrupted: ask for ourselves.
 
+    def _reads_as(self, reply: Reply, status: int) -> bool:
+        return row(reply.status, self._matrix) == status
+
     def _verdict(self, visit: Visit, ask: "_Asking", reply: Reply) -> Tuple[int, Rule, Attempt]:
         """How the matrix reads a reply; the registry is told."""
         status = row(reply.status, self._matrix)
@@ -254,8 +259,8 @@ class FailoverClient:
             return {"status": "unhealthy", "error": f"not asked: {checkup.why_not}"}
         question = self._question(checkup.platform, *self.registry.probe(checkup.platform))
         ask = _Asking(self._transport, checkup.visit, question, self._timeout, Deadline(self._timeout))
-        status, _, attempt = self._verdict(checkup.visit, ask, ask(api_key))
-        if status == 200:
+        _, rule, attempt = self._verdict(checkup.visit, ask, ask(api_key))
+        if rule == self._matrix[200]:
             return {"status": "healthy", "latency_ms": round(1000 * attempt.elapsed, 2)}
         return {"status": "unhealthy", "error": _said(attempt)}
 
@@ -272,10 +277,12 @@ class FailoverClient:
         if self._refreshes is not None:
             self._refreshes.discard(question.key)
 
-    def _queue_refresh(self, question: Question, refreshing: bool) -> None:
-        if self._refreshes is not None and not refreshing:
-            request = RefreshRequest(question.platform, question.endpoint, dict(question.params))
-            self._refreshes.put(question.key, request)
+    def _queue_refresh(self, question: Question) -> None:
+        if self._refreshes is not None:
+            # Copied: what the caller does with its params later is not what was asked.
+            params = {name: list(value) if isinstance(value, (list, tuple)) else value
+                      for name, value in question.params.items()}
+            self._refreshes.put(question.key, RefreshRequest(question.platform, question.endpoint, params))
 
     def _failure(self, question: Question, attempts: List[Attempt], refreshing: bool) -> AllProvidersFailed:
         platform, endpoint = question.platform, question.endpoint

@@ -1,6 +1,7 @@
 """The small frozen values that travel between the modules, and what may be in them."""
 
 import math
+import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Mapping, NamedTuple, Optional, Tuple
@@ -88,11 +89,14 @@ class Result(NamedTuple):
 
 def check_seconds(name: str, value: Any, *, zero: bool = False) -> float:
     """``value`` as a finite positive number of seconds, or a ValueError that names the option."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) \
-            or value < 0 or value == 0 and not zero:
-        kind = "non-negative" if zero else "positive"
-        raise ValueError(f"{name} is a {kind} finite number of seconds, not {value!r}")
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value) \
+                and (value > 0 or value == 0 and zero):
+            return float(value)
+    except OverflowError:  # an integer beyond all floats
+        pass
+    kind = "non-negative" if zero else "positive"
+    raise ValueError(f"{name} is a {kind} finite number of seconds, not {str(value)[:40]!r}")
 
 
 def encode_query(params: Optional[Mapping[str, Any]]) -> str:
@@ -114,7 +118,7 @@ def encode_query(params: Optional[Mapping[str, Any]]) -> str:
             if not isinstance(one, (str, int, float)):
                 raise TypeError(f"params[{name!r}] is a text, a number, None or a list of those, "
                                 f"not {type(one).__name__}")
-            pairs.append((name, one))
+            pairs.append((name, str.__str__(one) if isinstance(one, str) else one))  # an Enum's value, not its name
     return urlencode(sorted(pairs, key=lambda pair: pair[0]))
 
 
@@ -127,11 +131,13 @@ def _is_base_url(url: Any) -> bool:
         host, _ = parts.hostname, parts.port
     except ValueError:
         return False
-    return bool(host) and (parts.scheme == "https" or parts.scheme == "http" and _is_loopback(host or ""))
-
-
-def _is_loopback(host: str) -> bool:
     try:
-        return host == "localhost" or ip_address(host).is_loopback
+        is_loopback = ip_address(host or "").is_loopback
     except ValueError:
-        return False
+        is_loopback = host == "localhost"
+        if not all(_LABEL.match(label) for label in (host or "").split(".")) or len(host or "") > 253:
+            return False
+    return parts.scheme == "https" or parts.scheme == "http" and is_loopback
+
+
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$")  # of a host name (RFC 1123), in lower case

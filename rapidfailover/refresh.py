@@ -9,7 +9,7 @@ import time
 from typing import Callable, Dict, Optional
 
 from .config import RefreshRequest
-from .errors import AllProvidersFailed, FailoverError, NoProvidersAvailable, NotFound, RequestRefused
+from .errors import FailoverError, NoProvidersAvailable, NotFound, RequestRefused
 from .fork import anew_in_child
 
 __all__ = ["HandOver", "RefreshQueue"]
@@ -102,7 +102,9 @@ class RefreshQueue:
         except (RequestRefused, NotFound, LookupError) as final:
             _log.warning("%s: the refresh of %s is given up: %s", request.platform, request.endpoint, final)
             return None
-        except (AllProvidersFailed, FailoverError) as failure:
+        except Exception as failure:  # at the top of a thread: one bad entry must not end it for the others
+            if not isinstance(failure, FailoverError):
+                _log.exception("%s: the refresh of %s met a bug", request.platform, request.endpoint)
             entry.failures += 1
             if entry.failures >= _TRIES:
                 _log.warning("%s: the refresh of %s is given up after %d tries: %s",

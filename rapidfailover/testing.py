@@ -77,7 +77,9 @@ class FakeRapidAPI:
         """
         if fault not in _FAULTS and not (isinstance(fault, int) and 200 <= fault <= 999):
             raise ValueError(f"no fault {fault!r}; a status, or one of: {', '.join(_FAULTS)}")
-        self._host(provider).fault = (fault, times)
+        host = self._host(provider)
+        with host.lock:
+            host.fault = (fault, times)
 
     def delay(self, provider: str, seconds: float) -> None:
         """Answer that much later."""
@@ -94,8 +96,9 @@ class FakeRapidAPI:
     def recover(self, provider: Optional[str] = None) -> None:
         """End faults, delays and refusals of one provider, or of all."""
         for host in self._hosts.values() if provider is None else [self._host(provider)]:
-            host.fault, host.delay = None, 0.0
-            host.recovered.set()
+            with host.lock:
+                host.fault, host.delay = None, 0.0
+                host.recovered.set()
             with self._lock:
                 if host.listener is None:
                     self._selector.register(host.listen(), selectors.EVENT_READ, host)
@@ -150,7 +153,7 @@ class _Host:
         self._placeholder: Optional[socket.socket] = None  # keeps the port while it refuses
         self._port = 0
         self._connections: Set[socket.socket] = set()
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -177,7 +180,7 @@ class _Host:
 
     def take_fault(self) -> Union[None, int, str]:
         """The fault that the request in hand meets, one of its times used up."""
-        with self._lock:
+        with self.lock:
             if self.fault is None or self.fault[1] == 0:
                 return None
             fault, times = self.fault
@@ -186,14 +189,14 @@ class _Host:
             return fault
 
     def serve(self, connection: socket.socket, address: Any) -> None:
-        with self._lock:
+        with self.lock:
             self._connections.add(connection)
         try:
             _Handler(connection, address, self)  # type: ignore[arg-type]  # takes requests until either side closes
         except OSError:
             pass  # the other side went away, or we dropped it
         finally:
-            with self._lock:
+            with self.lock:
                 self._connections.discard(connection)
             connection.close()
 
@@ -205,7 +208,7 @@ class _Host:
         return bound
 
     def _drop(self) -> None:
-        with self._lock:
+        with self.lock:
             for connection in self._connections:
                 try:
                     connection.shutdown(socket.SHUT_RDWR)

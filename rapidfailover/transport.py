@@ -25,7 +25,7 @@ from urllib3.util.timeout import Timeout
 from .config import ProviderConfig, Question
 from .errors import InvalidAPIKey, MissingAPIKey
 from .fork import anew_in_child
-from .gateway import interpret
+from .gateway import as_utf8, clean, interpret
 from .matrix import Rule, row
 
 __all__ = ["Deadline", "Key", "KeySource", "Keys", "Reply", "Transport"]
@@ -36,6 +36,7 @@ _PIECE = 2 ** 16  # bytes read at a time
 _ERROR_BODY = 2 ** 16  # bytes of an error's body that are worth reading: its message stands there
 _CONNECTIONS = 64  # kept per provider; more threads than that open further ones, which are not kept
 _PAUSE = (0.1, 0.3)  # seconds before urllib3's retry
+_FOR_EVER = 1e9  # seconds; what sockets and locks still take as a timeout
 _LONGEST_KEY = 1024  # characters; RapidAPI's have 50
 _SHORTEST_ECHO = 16  # characters; a shorter key would be found where it is none
 
@@ -63,7 +64,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._began = time.monotonic()
-        self._ends = self._began + seconds
+        self._ends = self._began + min(seconds, _FOR_EVER)
 
     def left(self) -> float:
         return self._ends - time.monotonic()
@@ -95,21 +96,21 @@ class Transport:
     def ask(self, provider: ProviderConfig, question: Question, key: Key, seconds: float) -> Reply:
         """GET the endpoint, retried once where the matrix says so, all within ``seconds``."""
         session = self._session(question.platform, provider)
-        # Prepared by itself: a session would add cookies, the .netrc and headers of its own.
-        request = requests.Request("GET", f"{provider.base_url}{question.endpoint}", headers={
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip, deflate",  # what _read can inflate under a limit
-            "User-Agent": "rapidfailover",
-            "X-RapidAPI-Host": provider.host,
-        }).prepare()
-        assert request.url is not None
-        if question.query:
-            request.url += f"?{question.query}"  # encoded already
         ends = time.monotonic() + seconds
         progress = _Progress(ends, key)
         token = _under_way.set(progress)
         response = None
         try:
+            # Prepared by itself: a session would add cookies, the .netrc and headers of its own.
+            request = requests.Request("GET", f"{provider.base_url}{question.endpoint}", headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",  # what _read can inflate under a limit
+                "User-Agent": "rapidfailover",
+                "X-RapidAPI-Host": provider.host,
+            }).prepare()
+            assert request.url is not None
+            if question.query:
+                request.url += f"?{question.query}"  # encoded already
             settings: Dict[str, Any] = {"proxies": {}}
             if request.url.startswith("https:"):  # a proxy would see the key of a plain loopback request
                 settings.update(session.merge_environment_settings(request.url, {}, None, None, None))
@@ -117,8 +118,8 @@ class Transport:
             response = session.send(request, **settings)
             return self._reply(response, progress)
         except _FAILURES as failure:
-            status, detail = _diagnose(failure)
-            return Reply(status, None, _without(key, detail), None, b"", progress.retries)
+            status, detail = _diagnose(failure, key)
+            return Reply(status, None, detail, None, b"", progress.retries)
         finally:
             _under_way.reset(token)
             if response is not None:
@@ -137,16 +138,16 @@ class Transport:
         limit = self._max_body if good else min(self._max_body, _ERROR_BODY)
         status, problem, body = wire, "", b""
         try:
-            body = _without(progress.key, _read(response, limit, progress.ends))
+            body = _without(progress.key, as_utf8(_read(response, limit, progress.ends)))
         except _FAILURES as failure:
             if good:  # an error stays what it is, whatever becomes of its body
-                status, detail = _diagnose(failure)
-                status = 504 if status == 504 else 502
-                problem = _without(progress.key, detail if status == 504 else f"bad payload: {detail}")
+                status, problem = _diagnose(failure, progress.key)
+                if status != 504:
+                    status, problem = 502, f"bad payload: {problem}"
         if problem:
             return Reply(status, wire, problem, None, b"", progress.retries)
         meaning = interpret(wire, body)
-        return Reply(meaning.status, wire, meaning.detail, meaning.data, body, progress.retries)
+        return Reply(meaning.status, wire, _without(progress.key, meaning.detail), meaning.data, body, progress.retries)
 
     def _session(self, platform: str, provider: ProviderConfig) -> requests.Session:
         """One pool per provider, so that what one sends too much never answers another's request."""
@@ -215,6 +216,8 @@ class _Retry(Retry):
             raise error  # a second wait helps nobody
         if progress.ends - time.monotonic() <= _PAUSE[1]:
             raise MaxRetryError(_pool, url, error)  # urllib3 hands out the response it has
+        if response is not None:
+            response.close()  # urllib3 would read out the discarded body, however long it is or takes
         following: Any = super().increment(method, url, response, error, _pool, _stacktrace)
         progress.retries += 1
         return following  # type: ignore[no-any-return]  # urllib3 1.26 and 2 differ in what they declare
@@ -246,7 +249,9 @@ class _Until(Timeout):
 
 # What requests, urllib3, http.client, ssl and zlib raise when the other side or the network is at fault.
 # ValueError covers headers that urllib3 cannot make sense of, and our own findings about a body.
-_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError, zlib.error)
+# Chunk sizes and lengths beyond all measure end in the last two.
+_FAILURES = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError, zlib.error,
+             OverflowError, MemoryError)
 
 
 def _reasons(failure: BaseException) -> List[BaseException]:
@@ -271,14 +276,14 @@ def _is_timeout(reasons: List[BaseException]) -> bool:
                and not isinstance(one, NewConnectionError) for one in reasons)
 
 
-def _diagnose(failure: BaseException) -> Tuple[int, str]:
-    """504 or 503, and the innermost reason in a few words that hold no URL."""
+def _diagnose(failure: BaseException, key: str) -> Tuple[int, str]:
+    """504 or 503, and the innermost reason in a few words that hold neither a URL nor the key."""
     reasons = _reasons(failure)
     if _is_timeout(reasons):
         return 504, "no answer in time"
     last = reasons[-1]
     words = last.strerror if isinstance(last, OSError) and last.strerror else str(last).rpartition(">: ")[2]
-    return 503, words if type(last) is ValueError else f"{type(last).__name__}: {words}"
+    return 503, clean(_without(key, words if type(last) is ValueError else f"{type(last).__name__}: {words}"))
 
 
 def _read(response: requests.Response, limit: int, ends: float) -> bytes:
@@ -290,7 +295,7 @@ def _read(response: requests.Response, limit: int, ends: float) -> bytes:
     headers = response.headers
     encoding = headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-        raise ValueError(f"unknown content encoding {encoding[:40]!r}")
+        raise ValueError("unknown content encoding")  # not quoted: it may be an echo of the key
     inflater: Any = None
     body, received = bytearray(), 0
     while True:
@@ -308,9 +313,9 @@ def _read(response: requests.Response, limit: int, ends: float) -> bytes:
             raise TimeoutError
     if inflater is not None and (not inflater.eof or inflater.unused_data):
         raise ValueError("the compressed body is cut short, or something follows it")
-    length = headers.get("Content-Length", "").strip()
-    if length and "chunked" not in headers.get("Transfer-Encoding", "").lower() and length != str(received):
-        raise ValueError(f"{received} bytes where {length[:20]!r} were announced")
+    lengths = {length.strip() for length in headers.get("Content-Length", str(received)).split(",")}
+    if lengths != {str(received)} and "chunked" not in headers.get("Transfer-Encoding", "").lower():
+        raise ValueError(f"{received} bytes, which is not what was announced")
     return bytes(body)
 
 
@@ -343,8 +348,9 @@ class Keys:
             key = _checked("api_key()", _told(deadline, self._source))
         else:
             key = _checked("api_key", self._source)
-        while key in self._renewed:
-            key = self._renewed[key]
+        newer: Optional[Key] = key
+        while newer is not None:
+            key, newer = newer, self._renewed.get(newer)
         return key
 
     def renew(self, old: Key, deadline: Deadline) -> Tuple[Optional[Key], str]:
@@ -401,15 +407,19 @@ def _told(deadline: Deadline, source: Any, *args: str) -> Any:
 
 
 def _checked(name: str, key: Any) -> Key:
+    problem: Optional[Exception] = None
     if key is None or isinstance(key, str) and not key.strip():
-        raise MissingAPIKey(f"{name} holds no RapidAPI key: pass api_key= or set RAPIDAPI_KEY")
-    if not isinstance(key, str):
-        raise InvalidAPIKey(f"{name} is a text, not {type(key).__name__}")
-    stripped = key.strip()
-    if len(stripped) > _LONGEST_KEY or any(not "!" <= char <= "~" for char in stripped):
-        raise InvalidAPIKey(f"{name} holds something that no key has (a blank, a line break, a character beyond "
-                            f"ASCII, or more than {_LONGEST_KEY} characters); was more than the key pasted?")
-    return Key(stripped)
+        problem = MissingAPIKey(f"{name} holds no RapidAPI key: pass api_key= or set RAPIDAPI_KEY")
+    elif not isinstance(key, str):
+        problem = InvalidAPIKey(f"{name} is a text, not {type(key).__name__}")
+    elif len(key.strip()) > _LONGEST_KEY or any(not "!" <= char <= "~" for char in key.strip()):
+        problem = InvalidAPIKey(
+            f"{name} holds something that no key has (a blank, a line break, a character beyond ASCII, or more "
+            f"than {_LONGEST_KEY} characters); was more than the key pasted?")
+    if problem is not None:
+        del key  # error reports print locals
+        raise problem
+    return Key(key.strip())
 
 
 def _without(key: str, text: Any) -> Any:

@@ -1,7 +1,7 @@
 """The last good copies: in memory, and in Django's and cachelib's caches as they are."""
 
-import json
 import logging
+from enum import Enum
 
 import pytest
 from conftest import NO_RETRY, Clock, in_threads
@@ -9,6 +9,12 @@ from conftest import NO_RETRY, Clock, in_threads
 from rapidfailover import FailoverClient, LRUTTLCache
 from rapidfailover.cache import Records, key_of
 from rapidfailover.config import encode_query
+from rapidfailover.gateway import parse
+
+
+class Colour(str, Enum):
+    RED = "red"
+
 
 USER = ("tiktok", "/user/info", {"unique_id": "ada"})
 
@@ -89,7 +95,7 @@ def key(params, platform="p", endpoint="/e"):
 
 @pytest.mark.parametrize("one, other", [
     ({"a": 1, "b": 2}, {"b": 2, "a": 1}), ({"a": 1}, {"a": "1"}), ({}, None), ({"a": None}, {}),
-    ({"a": [1, 2]}, {"a": ("1", "2")}), ({"a": [None, 1]}, {"a": 1}),
+    ({"a": [1, 2]}, {"a": ("1", "2")}), ({"a": Colour.RED}, {"a": "red"}), ({"a": [None, 1]}, {"a": 1}),
 ])
 def test_the_same_on_the_wire_is_the_same_entry(one, other):
     assert key(one) == key(other)
@@ -115,7 +121,7 @@ def test_a_key_fits_memcached():
 # --- records ---
 
 def records(cache, clock, lifetime=60.0):
-    return Records(cache, json.loads, lifetime, clock)
+    return Records(cache, parse, lifetime, clock)
 
 
 def test_a_copy_knows_its_provider_and_its_age(clock):
@@ -126,16 +132,25 @@ def test_a_copy_knows_its_provider_and_its_age(clock):
     assert kept.find("k", 29) is None
 
 
-def test_a_wall_clock_that_jumps_back_makes_no_negative_age(clock):
+def test_a_copy_from_the_future_is_not_young_for_ever(clock):
+    """A wall clock was set back, or that of another machine is ahead: its age is as far off as the clocks are."""
     kept = records(LRUTTLCache(), clock)
     kept.keep("k", "one", b"[]")
     clock.tick(-86400)
-    assert kept.find("k", 60).age == 0.0
+    assert kept.find("k", 60) is None
+    assert kept.find("k", 90000).age == 86400
+
+
+def test_no_age_is_young_enough_for_zero(clock):
+    kept = records(LRUTTLCache(), clock)
+    kept.keep("k", "one", b"[]")
+    assert kept.find("k", 0) is None
 
 
 @pytest.mark.parametrize("foreign", [
     None, b"", b"\n", b"[]", "text", 7, {"a": 1}, b"[1, 2, 3]\n{}", b'[1, "p", "t"]\n{}', b'{"v": 1}\n{}',
-    b'[1, "p", 1000.0]\n{"torn', b'[99, "p", 1000.0]\n{}', b"\xff\xfe\n{}", b"\x80\x04K\x01.",
+    b'[1, "p", 1000.0]\n{"torn', b'[99, "p", 1000.0]\n{}', b'[1, "p", NaN]\n{}', b'[1, "p", 1' + b"0" * 400 + b"]\n{}",
+    b"[" * 100_000, b'[1, "p", 1000.0]\n' + b"[" * 100_000, b"\xff\xfe\n{}", b"\x80\x04K\x01.",
 ])
 def test_somebody_elses_entry_or_a_torn_one_is_a_miss(clock, foreign):
     cache = LRUTTLCache()

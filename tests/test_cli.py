@@ -54,7 +54,7 @@ def test_cron_gets_a_fresh_copy_and_then_a_stale_one_with_its_age(rapidapi, run,
         rapidapi.refuse(name)
     status, stale, err = run(*cached)
     assert status == 3 and stale == fresh
-    assert "asked tiktok-feature: no answer, unavailable (ConnectionRefusedError" in err
+    assert "asked tiktok-feature: no answer, unavailable (" in err and "refused" in err
     assert err.splitlines()[-1].startswith("STALE: a copy ") and err.endswith(" s old, from tiktok-scraper7\n")
 
 

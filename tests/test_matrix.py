@@ -101,7 +101,12 @@ def test_the_table_cannot_be_changed_by_accident():
         MATRIX[200] = Rule("x", True, True, True)
 
 
-@pytest.mark.parametrize("matrix", [{429: "retry"}, {"429": MATRIX[429]}])
+def test_a_row_of_success_for_another_status_is_success(rapidapi, make_client):
+    rapidapi.fail("tiktok-scraper7", 201)
+    assert make_client(matrix={201: MATRIX[200]}).call(*USER).provider == "tiktok-scraper7"
+
+
+@pytest.mark.parametrize("matrix", [{429: "retry"}, {"429": MATRIX[429]}, None, 5])
 def test_a_matrix_of_something_else_is_refused(matrix):
     with pytest.raises(TypeError, match="Rules"):
         FailoverClient(matrix=matrix)

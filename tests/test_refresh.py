@@ -93,6 +93,13 @@ def test_a_missing_key_is_a_failure_like_others():
     assert len(queue.asked) == 2
 
 
+def test_a_bug_in_one_entry_ends_not_the_others(caplog):
+    queue = Scripted(ZeroDivisionError())
+    queue.put("k", REQUEST)
+    queue.run(3600)
+    assert len(queue.asked) == 10 and "met a bug" in caplog.text
+
+
 def test_one_entry_a_key_and_256_at_most(caplog):
     queue = Scripted(None)
     for number in range(300):
@@ -215,12 +222,13 @@ def test_the_request_keeps_what_was_asked_whatever_the_caller_does_with_its_para
     client = make_client(matrix=NO_RETRY)
     for name in TIKTOK:
         rapidapi.fail(name, 503)
-    params = {"unique_id": "ada"}
+    params = {"unique_id": ["ada"]}
     with pytest.raises(AllProvidersFailed):
         client.call("tiktok", "/user/info", params)
-    params["unique_id"] = "bob"
+    params["unique_id"].append("bob")
+    params["more"] = 1
     entry, = client._refreshes._entries.values()
-    assert entry.request == REQUEST
+    assert entry.request == ("tiktok", "/user/info", {"unique_id": ["ada"]})
 
 
 def out(rapidapi, clock, faults=3):

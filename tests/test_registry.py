@@ -232,7 +232,9 @@ def test_a_path_is_an_endpoint(registry, endpoint):
 
 @pytest.mark.parametrize("fields, message", [
     ({"name": ""}, "name"), ({"name": None}, "name"), ({"host": " "}, "host"), ({"host": "a.example/path"}, "host"),
-    ({"host": "evil@a.example"}, "host"), ({"host": "a b"}, "host"), ({"host": "a\nb"}, "host"),
+    ({"host": "evil@a.example"}, "host"), ({"host": ".a.example"}, "host"), ({"host": "*.a.example"}, "host"),
+    ({"host": "a..example"}, "host"), ({"host": "größe.example"}, "host"), ({"host": "a" * 64 + ".example"}, "host"),
+    ({"host": "a." * 200 + "example"}, "host"), ({"host": "a b"}, "host"), ({"host": "a\nb"}, "host"),
     ({"priority": "1"}, "priority"), ({"priority": True}, "priority"),
     ({"base_url": "http://a.example"}, "base_url"), ({"base_url": "http://10.0.0.1"}, "base_url"),
     ({"base_url": "http://127.0.0.1.evil.example"}, "base_url"), ({"base_url": "ftp://a.example"}, "base_url"),

@@ -79,10 +79,14 @@ def test_named_faults(rapidapi):
     assert "<html>" in get(rapidapi, "yt-api", "/video/info", {"id": "v"}).text
     rapidapi.fail("yt-api", "empty")
     assert get(rapidapi, "yt-api", "/video/info", {"id": "v"}).content == b""
-    for fault in ("cut", "disconnect"):
-        rapidapi.fail("yt-api", fault)
-        with pytest.raises(requests.RequestException):
-            len(get(rapidapi, "yt-api", "/video/info", {"id": "v"}).content) == 400 or 1 / 0
+    rapidapi.fail("yt-api", "disconnect")
+    with pytest.raises(requests.ConnectionError):
+        get(rapidapi, "yt-api", "/video/info", {"id": "v"})
+    rapidapi.fail("yt-api", "cut")
+    try:
+        assert len(get(rapidapi, "yt-api", "/video/info", {"id": "v"}).content) < 400  # urllib3 1.26 takes it for whole
+    except requests.RequestException:
+        pass
     rapidapi.fail("yt-api", "hang")
     with pytest.raises(requests.Timeout):
         get(rapidapi, "yt-api", "/video/info", {"id": "v"}, timeout=0.1)
