@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple
 from urllib.parse import urlencode, urlsplit
 
 __all__ = ["Attempt", "ProviderConfig", "Question", "RefreshRequest", "Result", "check_seconds", "encode_query"]
@@ -17,6 +17,9 @@ class ProviderConfig:
     ``host`` is what ``X-RapidAPI-Host`` says. ``base_url`` defaults to ``https://{host}``; ``http://`` is
     taken for loopback addresses only, because the key would travel in clear. The lowest ``priority`` is
     asked first. Frozen: what happens to a provider is in ``ProviderRegistry.snapshot()``.
+
+    ``check(endpoint, data)`` tells of JSON that came with a 200 which status it should have had: 200 when it
+    is fine, 404 for dead content, 502 for what makes no sense.
     """
 
     name: str
@@ -27,6 +30,7 @@ class ProviderConfig:
     status: str = "ok"  # "ok" or "limited" (the strategy's ✅ and ⚠️)
     advice: str = ""
     enabled: bool = True
+    check: Optional[Callable[[str, Any], int]] = None
 
     def __post_init__(self) -> None:
         for field in ("name", "host"):
