@@ -19,6 +19,7 @@ class Ticket(NamedTuple):
     generation: int
     trial: bool = False  # the one request of a circuit that is not closed
     early: bool = False  # sent before the cooldown was over: its failure changes nothing
+    limits: int = 0  # how many rate limits there had been when it was given out
 
 
 class Circuit:
@@ -38,6 +39,7 @@ class Circuit:
         self.hold_until: Optional[float] = None
         self.trial_until: Optional[float] = None  # the lease of the trial under way
         self.rate_limited = False  # the fault that opened it was a 429: no early trials
+        self.limits = 0  # 429s in a row that said for how long
         self.early_pause = FIRST_EARLY
         self.early_at = 0.0
 
@@ -68,10 +70,10 @@ class Circuit:
         if self.wait(now, early) > 0:
             return None
         if self.open_until is None:
-            return Ticket(self.generation)
+            return Ticket(self.generation, limits=self.limits)
         self.generation += 1  # so that the verdict of a trial whose lease ran out is late
         self.trial_until = now + lease
-        return Ticket(self.generation, trial=True, early=now < self.open_until)
+        return Ticket(self.generation, trial=True, early=now < self.open_until, limits=self.limits)
 
     def release(self, ticket: Ticket) -> None:
         """Give back a trial that has nothing to report."""
@@ -113,6 +115,21 @@ class Circuit:
     def hold(self, now: float, seconds: float) -> None:
         """Stay away for as long as the provider asked; only ever lengthened, at most ``max_cooldown``."""
         self.hold_until = max(now + min(seconds, self.max_cooldown), self.hold_until or now)
+
+    def limit(self, now: float, seconds: float, ticket: Ticket) -> bool:
+        """Hold for a 429 that said for how long; True when that opened the circuit.
+
+        It is a fault as well where the hold would not keep anybody away: when it is under a second, and when
+        it is shorter than a cooldown and the request went out after the hold of an earlier 429, with nothing
+        good in between. A provider that answers nothing but 429 is soon left alone, and blocks no account.
+        """
+        self.hold(now, seconds)
+        again = 0 < self.limits == ticket.limits and seconds < self.cooldown
+        self.limits += 1
+        if seconds < 1.0 or again:
+            return self.fault(now, ticket, rate_limited=True)
+        self.release(ticket)
+        return False
 
     def reset(self) -> None:
         """As new, but for verdicts on requests that are under way: those are late."""

@@ -117,10 +117,27 @@ def _as_json(data: Any, indent: Optional[int]) -> str:
 def _health(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -> int:
     with FailoverClient(registry, refresh=False) as client:
         health = client.check_provider_health(arguments.platforms or None)
-    rows = [(platform, name, told["status"], told.get("error") or f"{told['latency_ms']:.0f} ms")
+        known = client.registry.snapshot()
+    rows = [(platform, name, told["status"], _quota(known[platform][name]["quota"]),
+             told.get("error") or f"{told['latency_ms']:.0f} ms")
             for platform, members in health.items() for name, told in members.items()]
-    _table(("platform", "provider", "status", ""), rows)
-    return FRESH if all(status == "healthy" for _, _, status, _ in rows) else FAILED
+    _table(("platform", "provider", "status", "quota left", ""), rows)
+    return FRESH if all(row[2] == "healthy" for row in rows) else FAILED
+
+
+def _quota(quota: Any) -> str:
+    if not quota or quota["remaining"] is None:
+        return "not told"
+    limit = "" if quota["limit"] is None else f" of {quota['limit']:,}"
+    reset = "" if quota["reset"] is None else f", resets in {_span(quota['reset'])}"
+    return f"{quota['remaining']:,}{limit}{reset}"
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _providers(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -> int:

@@ -75,7 +75,7 @@ class FailoverClient:
             self._refreshes = HandOver(refresh) if callable(refresh) else RefreshQueue(self.refresh_now)
         self._coalesce = coalesce
         self._flights = _Flights()
-        self._monitor = Monitor(lambda: self._check_health(None, unheard_for=self._interval))
+        self._monitor = Monitor(lambda: self._check_health(None, sparing=self._interval))
         self._interval = 0.0
 
     def call(self, platform: str, endpoint: str, params: Optional[Mapping[str, Any]] = None, *,
@@ -120,7 +120,7 @@ class FailoverClient:
             api_key = api_key or self._keys.current(deadline)
             ask = _Asking(self._transport, visit, question, timeout, deadline)
             reply = ask(api_key)
-            if self._reads_as(reply, 429) and self._matrix[429].retry and self._waited(deadline):  # Wait + Retry
+            if self._reads_as(reply, 429) and self._waited(reply, deadline):  # Wait + Retry
                 reply = ask(api_key)
             if self._reads_as(reply, 401):  # Refresh Key, and once more with the new one
                 api_key, problem = self._keys.renew(api_key, deadline)
@@ -130,7 +130,8 @@ class FailoverClient:
             attempts.append(attempt)
             if rule == self._matrix[200]:  # Success 200? Yes: Return Data
                 self._keep(question, visit.provider.name, reply.body)
-                return _result(question, deadline, reply.data, visit.provider.name, attempts), reply.body
+                return _result(question, deadline, reply.data, visit.provider.name, attempts,
+                               quota=reply.quota), reply.body
             if not rule.switch:
                 raise refusal(status, visit.provider.name, reply.status, reply.detail)
             not_found += status == 404  # Log Error, Try Next
@@ -176,9 +177,9 @@ class FailoverClient:
     def monitor(self, interval: float = 300.0) -> None:
         """Check the health every ``interval`` seconds until ``close``, from one interval on.
 
-        Providers that are held, or that answered any call within the interval, are not asked. At 300 s that
-        is at most 288 metered calls a day for each enabled provider. A forked child monitors nothing until
-        it is told to.
+        Providers that are held, that answered any call within the interval, or that have less than a tenth of
+        their quota left are not asked. At 300 s that is at most 288 metered calls a day for each enabled
+        provider. A forked child monitors nothing until it is told to.
         """
         self._interval = check_seconds("interval", interval)
         self._monitor.start(self._interval)
@@ -237,16 +238,17 @@ class FailoverClient:
         status = row(reply.status, self._matrix)
         rule = self._matrix[status]
         attempt = ask.attempt(reply, rule.action)
-        self.registry.report(visit, _said(attempt) if rule.fault else "", rate_limited=status == 429)
+        self.registry.report(visit, _said(attempt), fault=rule.fault, rate_limited=status == 429, hold=reply.hold,
+                             quota=reply.quota)
         return status, rule, attempt
 
     def _check_health(self, platforms: Optional[Iterable[str]],
-                      unheard_for: float = 0.0) -> Dict[str, Dict[str, Dict[str, Any]]]:
+                      sparing: Optional[float] = None) -> Dict[str, Dict[str, Dict[str, Any]]]:
         fork.check()
         if isinstance(platforms, str):
             platforms = [platforms]
         checkups = [checkup for platform in (self.registry.platforms if platforms is None else platforms)
-                    for checkup in self.registry.checkups(platform, self._timeout, unheard_for=unheard_for)]
+                    for checkup in self.registry.checkups(platform, self._timeout, sparing=sparing)]
         api_key = self._keys.current(Deadline(self._timeout)) if any(checkup.visit for checkup in checkups) else Key()
         results: Dict[str, Dict[str, Dict[str, Any]]] = {checkup.platform: {} for checkup in checkups}
         for checkup, health in zip(checkups, side_by_side(lambda each: self._check_up(each, api_key), checkups)):
@@ -264,10 +266,10 @@ class FailoverClient:
             return {"status": "healthy", "latency_ms": round(1000 * attempt.elapsed, 2)}
         return {"status": "unhealthy", "error": _said(attempt)}
 
-    def _waited(self, deadline: Deadline) -> bool:
-        """Wait as a 429 asks for, where that is worth it; False: not at all."""
-        wait = min(_UNTOLD_WAIT, self._max_wait)
-        if wait >= deadline.left():
+    def _waited(self, reply: Reply, deadline: Deadline) -> bool:
+        """Wait for as long as a 429 asks for, where that is worth it; False: not at all."""
+        wait = min(_UNTOLD_WAIT, self._max_wait) if reply.hold is None else reply.hold
+        if not self._matrix[429].retry or wait > self._max_wait or wait >= deadline.left():
             return False
         time.sleep(wait)
         return True
@@ -362,9 +364,10 @@ class _Asking:
 
 
 def _result(question: Question, deadline: Deadline, data: Any, provider: str, attempts: Sequence[Attempt] = (), *,
-            stale: bool = False, age: float = 0.0) -> Result:
+            stale: bool = False, age: float = 0.0, quota: Optional[Mapping[str, float]] = None) -> Result:
+    told = None if quota is None else {name: quota.get(name) for name in ("limit", "remaining", "reset")}
     return Result(data, question.platform, question.endpoint, provider, stale, age, tuple(attempts),
-                  deadline.elapsed())
+                  deadline.elapsed(), told)
 
 
 def _said(attempt: Attempt) -> str:

@@ -18,11 +18,13 @@ __all__ = ["ProviderRegistry", "Visit"]
 
 _log = logging.getLogger(__package__)
 
+_UNTOLD_RESET = 3600.0  # seconds for which a quota without a reset is believed
+
 
 class _Entry:
     """A provider and what has happened to it."""
 
-    __slots__ = ("answered_at", "circuit", "enabled", "platform", "provider")
+    __slots__ = ("answered_at", "circuit", "enabled", "platform", "provider", "quota", "quota_at")
 
     def __init__(self, platform: str, provider: ProviderConfig, circuit: Circuit) -> None:
         self.platform = platform
@@ -30,6 +32,28 @@ class _Entry:
         self.circuit = circuit
         self.enabled = provider.enabled
         self.answered_at: Optional[float] = None
+        self.quota: Optional[Dict[str, float]] = None  # as it was told ...
+        self.quota_at = 0.0  # ... then
+
+    def quota_now(self, now: float) -> Optional[Dict[str, Optional[float]]]:
+        """{"limit", "remaining", "reset"}: what is left, with the seconds until it resets; None once it has."""
+        if self.quota is None:
+            return None
+        reset = self.quota.get("reset")
+        left = (_UNTOLD_RESET if reset is None else reset) - (now - self.quota_at)
+        if left <= 0:
+            return None
+        return {"limit": self.quota.get("limit"), "remaining": self.quota.get("remaining"),
+                "reset": None if reset is None else round(left, 3)}
+
+    def is_used_up(self, now: float) -> bool:
+        return self.quota is not None and (self.quota_now(now) or {}).get("remaining") == 0
+
+    def is_scarce(self, now: float) -> bool:
+        """Whether less than a tenth of the quota is left."""
+        quota = self.quota_now(now) or {}
+        limit, remaining = quota.get("limit"), quota.get("remaining")
+        return remaining is not None and remaining < (limit or 0) / 10
 
 
 class Visit(NamedTuple):
@@ -132,6 +156,8 @@ class ProviderRegistry:
             with self._lock:
                 now = self._clock()
                 ready = [entry for entry in waiting if entry.enabled and entry.circuit.wait(now, early) <= 0]
+                # By priority; those whose quota is used up last: some still answer, for money.
+                ready.sort(key=lambda entry: entry.is_used_up(now))
                 ticket = ready[0].circuit.admit(now, left, early) if ready else None
             if ticket is None:
                 return
@@ -147,10 +173,11 @@ class ProviderRegistry:
         """The (endpoint, params) that the health check asks."""
         return self._probes[platform]
 
-    def checkups(self, platform: str, lease: float, *, unheard_for: float = 0.0) -> List[Checkup]:
-        """The enabled providers, with leave to ask those that are in use and have not answered for that long.
+    def checkups(self, platform: str, lease: float, *, sparing: Optional[float] = None) -> List[Checkup]:
+        """The enabled providers, with leave to ask those that are neither held nor cooling down.
 
-        Leave is reported like that of a visit. Held ones and those cooling down are let be.
+        Leave is reported like that of a visit. ``sparing`` is for the monitor: it asks none that answered within
+        so many seconds, and none with less than a tenth of its quota left.
         """
         checkups = []
         with self._lock:
@@ -161,20 +188,45 @@ class ProviderRegistry:
                 ticket = None
                 why_not = "no probe is known for the platform" if platform not in self._probes \
                     else entry.circuit.why_out(now)
-                if not why_not and entry.answered_at is not None and now - entry.answered_at < unheard_for:
-                    why_not = f"answered {now - entry.answered_at:.0f} s ago"
+                if not why_not and sparing is not None:
+                    if entry.answered_at is not None and now - entry.answered_at < sparing:
+                        why_not = f"answered {now - entry.answered_at:.0f} s ago"
+                    elif entry.is_scarce(now):
+                        why_not = "less than a tenth of its quota is left"
                 if not why_not:
                     ticket = entry.circuit.admit(now, lease)
                 visit = None if ticket is None else Visit(entry.provider, 1, ticket, entry)
                 checkups.append(Checkup(platform, entry.provider, visit, why_not))
         return checkups
 
-    def report(self, visit: Visit, fault: str = "", *, rate_limited: bool = False) -> None:
-        """The verdict on a visit: the fault in words, or nothing when the provider showed itself alive."""
-        if fault:
-            self._fault(visit.entry, visit.ticket, fault, rate_limited)
-        else:
-            self._success(visit.entry, visit.ticket)
+    def report(self, visit: Visit, said: str = "", *, fault: bool = False, rate_limited: bool = False,
+               hold: Optional[float] = None, quota: Optional[Dict[str, float]] = None) -> None:
+        """The verdict on a visit. An answer that is neither a fault nor a hold shows the provider alive."""
+        entry, ticket = visit.entry, visit.ticket
+        with self._lock:
+            now = self._clock()
+            if quota is not None:
+                entry.quota, entry.quota_at = quota, now
+            was_held = entry.circuit.hold_until is not None and entry.circuit.hold_until > now
+            tripped = recovered = False
+            if rate_limited and hold is not None:
+                tripped = entry.circuit.limit(now, hold, ticket)
+            else:
+                if hold is not None:
+                    entry.circuit.hold(now, hold)
+                    entry.circuit.release(ticket)
+                if fault:
+                    tripped = entry.circuit.fault(now, ticket, rate_limited=rate_limited)
+                elif hold is None:
+                    entry.answered_at = now
+                    recovered = entry.circuit.success(ticket)
+            wait = entry.circuit.wait(now)
+        if tripped:
+            self._log_trip(entry, said)
+        elif hold is not None and wait >= 1.0 and not was_held:
+            _log.warning("%s: %s is held for %.0f s: %s", entry.platform, entry.provider.name, wait, said)
+        if recovered:
+            self._log_recovery(entry)
 
     def retry_after(self, platform: str, *, early: bool = False) -> Optional[float]:
         """Seconds until the first provider can be asked; None when one can be now, or none is enabled."""
@@ -186,11 +238,19 @@ class ProviderRegistry:
 
     def mark_error(self, platform: str, provider_name: str) -> None:
         """Count a fault; from the ``error_threshold``-th in a row on the provider is out for a while."""
-        self._fault(self._entry(platform, provider_name), None, "marked from outside", False)
+        entry = self._entry(platform, provider_name)
+        with self._lock:
+            tripped = entry.circuit.fault(self._clock())
+        if tripped:
+            self._log_trip(entry, "marked from outside")
 
     def mark_success(self, platform: str, provider_name: str) -> None:
         """Clear the count and close the circuit. A hold stays."""
-        self._success(self._entry(platform, provider_name), None)
+        entry = self._entry(platform, provider_name)
+        with self._lock:
+            recovered = entry.circuit.success()
+        if recovered:
+            self._log_recovery(entry)
 
     def hold(self, platform: str, provider_name: str, seconds: float) -> None:
         """Leave the provider alone for that long, as it asked. Only ever lengthened, at most ``max_cooldown``."""
@@ -208,7 +268,7 @@ class ProviderRegistry:
         self._entry(platform, provider_name).enabled = False
 
     def reset(self, platform: Optional[str] = None, provider_name: Optional[str] = None) -> None:
-        """Forget faults, cooldown and hold of one provider, of a platform's or of all."""
+        """Forget faults, cooldown, hold and quota of one provider, of a platform's or of all."""
         if provider_name is not None and platform is None:
             raise ValueError("reset of one provider needs its platform too")
         for name in self.platforms if platform is None else (platform,):
@@ -216,6 +276,7 @@ class ProviderRegistry:
             with self._lock:
                 for entry in chosen:
                     entry.circuit.reset()
+                    entry.quota = None
 
     def snapshot(self) -> Dict[str, Dict[str, Dict[str, Any]]]:
         """``{platform: {provider: {…}}}`` in plain JSON types.
@@ -243,21 +304,14 @@ class ProviderRegistry:
             known = ", ".join(entries)
             raise UnknownProvider(f"{platform} has no provider {provider_name!r}; known: {known}") from None
 
-    def _fault(self, entry: _Entry, ticket: Optional[Ticket], reason: str, rate_limited: bool) -> None:
+    def _log_trip(self, entry: _Entry, said: str) -> None:
         with self._lock:
-            now = self._clock()
-            tripped = entry.circuit.fault(now, ticket, rate_limited=rate_limited)
-            count, wait = entry.circuit.error_count, entry.circuit.wait(now)
-        if tripped:
-            _log.warning("%s: %s is out for %.0f s after %d faults in a row, the last: %s",
-                         entry.platform, entry.provider.name, wait, count, reason)
+            count, wait = entry.circuit.error_count, entry.circuit.wait(self._clock())
+        _log.warning("%s: %s is out for %.0f s after %d faults in a row, the last: %s",
+                     entry.platform, entry.provider.name, wait, count, said)
 
-    def _success(self, entry: _Entry, ticket: Optional[Ticket]) -> None:
-        with self._lock:
-            entry.answered_at = self._clock()
-            recovered = entry.circuit.success(ticket)
-        if recovered:
-            _log.info("%s: %s answers again and is back in use", entry.platform, entry.provider.name)
+    def _log_recovery(self, entry: _Entry) -> None:
+        _log.info("%s: %s answers again and is back in use", entry.platform, entry.provider.name)
 
 
 def _describe(entry: _Entry, now: float) -> Dict[str, Any]:
@@ -271,7 +325,7 @@ def _describe(entry: _Entry, now: float) -> Dict[str, Any]:
         "circuit": circuit.state(now), "error_count": circuit.error_count,
         "last_error": None if circuit.last_error is None else round(circuit.last_error - now, 3),
         "disabled_until": ahead(circuit.open_until), "hold_until": ahead(circuit.hold_until),
-        "quota": None, "advice": provider.advice,
+        "quota": entry.quota_now(now), "advice": provider.advice,
     }
 
 

@@ -19,6 +19,7 @@ import json
 import selectors
 import socket
 import threading
+import time
 from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -72,14 +73,28 @@ class FakeRapidAPI:
     def fail(self, provider: str, fault: Union[int, str], *, times: Optional[int] = None) -> None:
         """Answer with a status, or a named fault, for the next ``times`` requests or until ``recover``.
 
-        A retry is a request too. Names: html (a page with 200), empty (200 without a body), cut (a body that
-        breaks off), hang (no answer at all), disconnect (the connection is closed instead of an answer).
+        A retry is a request too. Of the provider and the network: html (a page with 200), empty (200 without a
+        body), cut (a body that breaks off), hang (no answer at all), disconnect (the connection is closed
+        instead of an answer), soft-error and dead (the provider's own error, and its word for content that is
+        gone, with 200). Of RapidAPI's gateway: invalid-key, disabled-endpoint, blocked, not-subscribed,
+        no-endpoint, delisted, quota, quota-daily, per-second, per-minute, per-hour, burst, unreachable,
+        too-slow, timeout-in-200, gateway-fault.
         """
-        if fault not in _FAULTS and not (isinstance(fault, int) and 200 <= fault <= 999):
-            raise ValueError(f"no fault {fault!r}; a status, or one of: {', '.join(_FAULTS)}")
+        names = [*_FAULTS, *_ENVELOPES["yt-api"], *_GATEWAY]
+        if fault not in names and not (isinstance(fault, int) and 200 <= fault <= 999):
+            raise ValueError(f"no fault {fault!r}; a status, or one of: {', '.join(names)}")
         host = self._host(provider)
         with host.lock:
             host.fault = (fault, times)
+
+    def quota(self, provider: str, remaining: int, *, limit: int = 10_000, reset: float = 2_592_000.0) -> None:
+        """Set what is left of the plan's quota, and the seconds until it resets; each answer counts it down.
+
+        At 0 the provider goes on answering, as on a soft-limit plan, for money.
+        """
+        host = self._host(provider)
+        with host.lock:
+            host.quota, host.limit, host.resets_at = remaining, limit, time.monotonic() + reset
 
     def delay(self, provider: str, seconds: float) -> None:
         """Answer that much later."""
@@ -150,6 +165,7 @@ class _Host:
         self.delay = 0.0
         self.recovered = threading.Event()
         self.listener: Optional[socket.socket] = None
+        self.quota, self.limit, self.resets_at = 10_000, 10_000, time.monotonic() + 2_592_000.0
         self._placeholder: Optional[socket.socket] = None  # keeps the port while it refuses
         self._port = 0
         self._connections: Set[socket.socket] = set()
@@ -187,6 +203,18 @@ class _Host:
             self.fault = (fault, times if times is None else times - 1)
             self.recovered.clear()
             return fault
+
+    def quota_headers(self, used: int) -> Dict[str, str]:
+        """What RapidAPI tells of the plan with every answer, and the platform's ceiling that says nothing of it."""
+        with self.lock:
+            self.quota = max(0, self.quota - used)
+            return {
+                "X-RateLimit-Requests-Limit": str(self.limit), "X-RateLimit-Requests-Remaining": str(self.quota),
+                "X-RateLimit-Requests-Reset": str(max(0, int(self.resets_at - time.monotonic()))),
+                "X-RateLimit-rapid-free-plans-hard-limit-Limit": "500000",
+                "X-RateLimit-rapid-free-plans-hard-limit-Remaining": "499999",
+                "X-RateLimit-rapid-free-plans-hard-limit-Reset": "2592000",
+            }
 
     def serve(self, connection: socket.socket, address: Any) -> None:
         with self.lock:
@@ -235,10 +263,15 @@ class _Handler(BaseHTTPRequestHandler):
             host.recovered.clear()
             host.recovered.wait(host.delay)
         if fault is None:
-            self._send(*_answer(host, path, params, headers))
+            status, payload = _answer(host, path, params, headers)
+            self._send(status, payload, host.quota_headers(used=1) if status == 200 else {})
         elif isinstance(fault, int):
             extra = {"Location": "https://elsewhere.invalid/"} if 300 <= fault < 400 else {}
             self._send(fault, {"message": _message(fault)}, extra)
+        elif fault in _GATEWAY:
+            self.gateway(fault, path)
+        elif fault in ("soft-error", "dead"):
+            self._send(200, _ENVELOPES[host.provider.name][fault], host.quota_headers(used=1))
         else:
             _FAULTS[fault](self)
 
@@ -254,6 +287,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+    def gateway(self, fault: str, path: str) -> None:
+        host, (status, text) = self.server, _GATEWAY[fault]
+        if fault.startswith("quota"):
+            with host.lock:
+                host.quota = 0
+        payload = text if isinstance(text, dict) else {"message": text.format(path=path)}
+        self._send(status, payload, {"X-RapidAPI-Proxy-Response": "true",
+                                     **(host.quota_headers(used=0) if status == 429 else {})})
 
     def html(self) -> None:
         self._send(200, b"<html><body>Down for maintenance</body></html>", {"Content-Type": "text/html"})
@@ -278,17 +320,38 @@ _FAULTS: Dict[Any, Callable[[_Handler], None]] = {
     "disconnect": _Handler.disconnect,
 }
 
-# What the gateway says, as far as rapidapi.md knows; other statuses say their name.
-_MESSAGES = {
-    401: "Invalid API key. Go to https://docs.rapidapi.com/docs/keys for more info.",
-    403: "You are not subscribed to this API.",
-    429: "Too many requests",
+_TOO_SLOW = {"messages": "The request to the API has timed out. Please try again later, or contact the API provider",
+             "info": "Your Client (working) ---> Gateway (working) ---> API (took too long to respond)"}
+
+# What the gateway says, with which status: seen in three or more places, but for the timeout with a 200 (one or two).
+_GATEWAY: Mapping[Any, Tuple[int, Any]] = {
+    "invalid-key": (401, "Invalid API key. Go to https://docs.rapidapi.com/docs/keys for more info."),
+    "disabled-endpoint": (401, "This endpoint is disabled for your subscription"),
+    "blocked": (401, "Blocked User. Please contact your API provider."),
+    "not-subscribed": (403, "You are not subscribed to this API."),
+    "no-endpoint": (404, "Endpoint '{path}' does not exist"),
+    "delisted": (404, "API doesn't exists"),
+    "quota": (429, "You have exceeded the MONTHLY quota for Requests on your current plan, BASIC. "
+                   "Upgrade your plan at https://example.invalid/pricing"),
+    "quota-daily": (429, "You have exceeded the DAILY quota for Credits on your current plan, BASIC."),
+    "per-second": (429, "You have exceeded the rate limit per second for your plan, BASIC, by the API provider"),
+    "per-minute": (429, "You have exceeded the rate limit per minute for your plan, BASIC, by the API provider"),
+    "per-hour": (429, "You have exceeded the rate limit per hour for your plan, BASIC, by the API provider"),
+    "burst": (429, "Too many requests"),
+    "unreachable": (502, {"messages": "The API is unreachable, please contact the API provider",
+                          "info": "Your Client (working) ---> Gateway (working) ---> API (not working)"}),
+    "too-slow": (504, _TOO_SLOW),
+    "timeout-in-200": (200, _TOO_SLOW),
+    "gateway-fault": (500, "Oops, an error in the gateway has occurred."),
 }
 
 
 def _message(status: int) -> str:
+    """A provider's own words for a status: nothing that the gateway would say, but for the key."""
+    if status in (401, 429):
+        return str(_GATEWAY["invalid-key"][1]) if status == 401 else "Slow down, please"
     try:
-        return _MESSAGES.get(status) or HTTPStatus(status).phrase
+        return HTTPStatus(status).phrase
     except ValueError:
         return f"status {status}"
 
@@ -301,11 +364,11 @@ def _split(target: str) -> Tuple[str, Dict[str, str]]:
 def _answer(host: _Host, path: str, params: Params, headers: Mapping[str, str]) -> Tuple[int, Any]:
     """What the gateway and the provider behind it say when nothing is wrong with them."""
     if not headers.get("x-rapidapi-key"):
-        return 401, {"message": _MESSAGES[401]}
+        return 401, {"message": _GATEWAY["invalid-key"][1]}
     if headers.get("x-rapidapi-host") != host.provider.host:
-        return 404, {"message": "API doesn't exists"}
+        return 404, {"message": _GATEWAY["delisted"][1]}
     if path not in host.endpoints:
-        return 404, {"message": f"Endpoint '{path}' does not exist"}
+        return 404, {"message": _GATEWAY["no-endpoint"][1].format(path=path)}
     try:
         return 200, host.endpoints[path](params)
     except KeyError as missing:
@@ -438,6 +501,25 @@ def _threads_posts(params: Params) -> Any:
 def _threads_post(params: Params) -> Any:
     return {"data": {"post_id": params["post_id"]}}
 
+
+# Errors inside a 200, by provider: its own error, and its word for content that is gone. Those of looter2 and
+# linkedin are assumed.
+_TIKTOK_ERRORS = {"soft-error": {"code": 500, "msg": "Internal error"},
+                  "dead": {"code": -1, "msg": "Url parsing is failed! Please check url."}}
+_LINKEDIN_ERRORS = {"soft-error": {"success": False, "message": "Something went wrong"},
+                    "dead": {"success": False, "message": "Profile not found"}}
+_ENVELOPES: Mapping[str, Mapping[str, Any]] = {
+    "tiktok-scraper7": _TIKTOK_ERRORS, "tiktok-feature": _TIKTOK_ERRORS, "tiktok-tikwm": _TIKTOK_ERRORS,
+    "instagram-looter2": {"soft-error": {"status": False, "errorMessage": "Something went wrong"},
+                          "dead": {"status": False, "errorMessage": "User not found"}},
+    "instagram-stats": {"soft-error": {"meta": {"code": 500, "message": "Internal error"}},
+                        "dead": {"meta": {"code": 404, "message": "Not found"}}},
+    "yt-api": {"soft-error": {"error": "Forbidden", "code": 403}, "dead": {"error": "Not found", "code": 404}},
+    "the-old-bird": {"soft-error": {"status": "error"}, "dead": {"status": "notfound"}},
+    "linkedin-realtime": _LINKEDIN_ERRORS, "linkedin-fresh": _LINKEDIN_ERRORS,
+    "threads-api4": {"soft-error": {"errors": [{"description": "Something went wrong"}]},
+                     "dead": {"data": None, "errors": [{"description": "Not found"}]}},
+}
 
 _TIKTOK = {"/user/info": _tiktok_user, "/user/posts": _tiktok_posts, "/": _tiktok_video}
 

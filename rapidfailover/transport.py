@@ -47,9 +47,11 @@ class Reply(NamedTuple):
     status: int  # the one it should have had: what the matrix is asked with
     wire: Optional[int]  # as it came over the wire; None when nothing was answered
     detail: str
-    data: Any  # decoded JSON of a success
-    body: bytes  # that it was decoded from
     retries: int
+    data: Any = None  # decoded JSON of a success
+    body: bytes = b""  # that it was decoded from
+    hold: Optional[float] = None  # seconds to stay away, where the answer said so
+    quota: Optional[Dict[str, float]] = None  # as the answer told it: see gateway.Meaning
 
 
 class Key(str):
@@ -116,10 +118,10 @@ class Transport:
                 settings.update(session.merge_environment_settings(request.url, {}, None, None, None))
             settings.update(stream=True, timeout=_Until(ends), allow_redirects=False)
             response = session.send(request, **settings)
-            return self._reply(response, progress)
+            return self._reply(response, progress, question.endpoint, provider)
         except _FAILURES as failure:
             status, detail = _diagnose(failure, key)
-            return Reply(status, None, detail, None, b"", progress.retries)
+            return Reply(status, None, detail, progress.retries)
         finally:
             _under_way.reset(token)
             if response is not None:
@@ -132,7 +134,8 @@ class Transport:
         for session in sessions.values():
             session.close()
 
-    def _reply(self, response: requests.Response, progress: "_Progress") -> Reply:
+    def _reply(self, response: requests.Response, progress: "_Progress", endpoint: str,
+               provider: ProviderConfig) -> Reply:
         wire = response.status_code
         good = 200 <= wire < 300
         limit = self._max_body if good else min(self._max_body, _ERROR_BODY)
@@ -145,9 +148,10 @@ class Transport:
                 if status != 504:
                     status, problem = 502, f"bad payload: {problem}"
         if problem:
-            return Reply(status, wire, problem, None, b"", progress.retries)
-        meaning = interpret(wire, body)
-        return Reply(meaning.status, wire, _without(progress.key, meaning.detail), meaning.data, body, progress.retries)
+            return Reply(status, wire, problem, progress.retries)
+        meaning = interpret(wire, response.headers, body, endpoint, provider.check)
+        return Reply(meaning.status, wire, _without(progress.key, meaning.detail), progress.retries, meaning.data, body,
+                     meaning.hold, meaning.quota)
 
     def _session(self, platform: str, provider: ProviderConfig) -> requests.Session:
         """One pool per provider, so that what one sends too much never answers another's request."""
@@ -216,9 +220,9 @@ class _Retry(Retry):
             raise error  # a second wait helps nobody
         if progress.ends - time.monotonic() <= _PAUSE[1]:
             raise MaxRetryError(_pool, url, error)  # urllib3 hands out the response it has
+        following: Any = super().increment(method, url, response, error, _pool, _stacktrace)
         if response is not None:
             response.close()  # urllib3 would read out the discarded body, however long it is or takes
-        following: Any = super().increment(method, url, response, error, _pool, _stacktrace)
         progress.retries += 1
         return following  # type: ignore[no-any-return]  # urllib3 1.26 and 2 differ in what they declare
 

@@ -107,12 +107,19 @@ def test_what_is_printed_fits_the_stream_and_steers_no_terminal(encoding, expect
 
 def test_health_is_a_table_and_one_when_somebody_is_ill(rapidapi, run):
     status, out, _ = run("health", "tiktok", "youtube")
-    assert status == 0 and out.splitlines()[0].split() == ["platform", "provider", "status"]
+    assert status == 0 and out.splitlines()[0].split() == ["platform", "provider", "status", "quota", "left"]
+    assert all("9,999 of 10,000, resets in 30 d" in line for line in out.splitlines()[1:])
     assert [line.split()[:3] for line in out.splitlines()[1:]] == [["tiktok", name, "healthy"] for name in TIKTOK] + [
         ["youtube", "yt-api", "healthy"]]
     rapidapi.fail("yt-api", 403)
     status, out, _ = run("health", "youtube")
-    assert status == 1 and "unhealthy  yt-api: 403 forbidden" in out
+    assert status == 1 and "unhealthy  9,999 of 10,000, resets in 30 d  yt-api: 403 forbidden" in out
+
+
+def test_a_quota_is_told_as_far_as_it_is_known():
+    assert cli._quota(None) == cli._quota({"limit": 5, "remaining": None, "reset": None}) == "not told"
+    assert cli._quota({"limit": None, "remaining": 0, "reset": 90.0}) == "0, resets in 90 s"
+    assert [cli._span(seconds) for seconds in (119, 120, 7200, 200_000)] == ["119 s", "2 min", "2 h", "2 d"]
 
 
 def test_help_says_what_a_health_check_costs(capsys):

@@ -16,6 +16,8 @@ warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads is th
 from rapidfailover import *
 from rapidfailover.testing import FakeRapidAPI
 
+import rapidfailover.refresh
+rapidfailover.refresh._FIRST_PAUSE = 0.3
 NO_RETRY = {status: rule._replace(retry=False) for status, rule in MATRIX.items()}
 USER = ("tiktok", "/user/info", {"unique_id": "ada"})
 TIKTOK = ("tiktok-scraper7", "tiktok-feature", "tiktok-tikwm")
@@ -101,7 +103,7 @@ del rapidapi.requests[:]
 def child():
     client.call("youtube", "/video/info", {"id": "v"})
     assert client.pending_refreshes == 0
-    time.sleep(1.5)
+    time.sleep(0.5)
 
 in_child(child)
 assert settled()
@@ -163,7 +165,6 @@ parent.join()
 # --- exit ---
 
 BUSY = """
-import rapidfailover.refresh
 rapidfailover.refresh._FIRST_PAUSE = {wait} / 2 or 60
 client.call(*USER)
 fail_all({fault!r})

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import rapidfailover
-from rapidfailover import MATRIX, FailoverClient, LRUTTLCache, ProviderRegistry, api
-from rapidfailover.testing import _FAULTS, FakeRapidAPI
+from rapidfailover import MATRIX, AuthenticationFailed, FailoverClient, LRUTTLCache, ProviderRegistry, api
+from rapidfailover.testing import _ENVELOPES, _FAULTS, _GATEWAY, FakeRapidAPI
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, re.DOTALL)
@@ -78,5 +78,28 @@ def test_every_error_stands_there():
 
 
 def test_every_named_fault_stands_there():
-    for fault in _FAULTS:
+    for fault in [*_FAULTS, *_GATEWAY, *_ENVELOPES["yt-api"]]:
         assert fault in README
+
+
+@pytest.mark.parametrize("name, says, status, read_as, hold, faults", list(table("name | says")))
+def test_what_rapidapi_says_is_done_about_as_it_says(name, says, status, read_as, hold, faults):
+    """A row of the table through the whole client, over a socket."""
+    with FakeRapidAPI() as rapidapi, FailoverClient(rapidapi.registry, api_key="k" * 20, max_wait=0.01) as client:
+        rapidapi.fail("tiktok-scraper7", name.strip("`"))
+        if read_as == "auth failed":
+            with pytest.raises(AuthenticationFailed):
+                client.call("tiktok", "/user/info", {"unique_id": "ada"})
+        else:
+            result = client.call("tiktok", "/user/info", {"unique_id": "ada"})
+            assert result.provider == "tiktok-feature"
+            assert (result.attempts[0].status, result.attempts[0].action) == (int(status), read_as)
+            words = [word for word in says.split("…") if word.strip() and "the provider's" not in says]
+            assert all(word.strip().replace("/x", "/user/info") in result.attempts[0].detail for word in words)
+        state = rapidapi.registry.snapshot()["tiktok"]["tiktok-scraper7"]
+        assert state["error_count"] == int(faults)
+        assert (state["hold_until"] or 0) == pytest.approx(float(hold or 0), abs=0.9)
+
+
+def test_every_answer_of_the_gateway_has_its_row():
+    assert [row[0].strip("`") for row in table("name | says")] == [*_GATEWAY, "soft-error", "dead"]
