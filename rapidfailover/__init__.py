@@ -22,7 +22,7 @@ from .api import (
 )
 from .cache import FileCache, LRUTTLCache
 from .client import FailoverClient
-from .config import Attempt, ProviderConfig, RefreshRequest, Result
+from .config import Attempt, ProviderConfig, RefreshRequest, Result, Route
 from .errors import (
     AllProvidersFailed,
     AuthenticationFailed,
@@ -46,7 +46,7 @@ __all__ = [
     "MATRIX", "AllProvidersFailed", "Attempt", "AuthenticationFailed", "BadRequest", "FailoverClient",
     "FailoverError", "FileCache", "InvalidAPIKey", "InvalidEndpoint", "LRUTTLCache", "MissingAPIKey",
     "NoProvidersAvailable", "NotFound", "ProviderConfig", "ProviderRegistry", "RefreshRequest",
-    "RequestRefused", "Result", "Rule", "UnknownPlatform", "UnknownProvider", "call", "call_with_failover",
+    "RequestRefused", "Result", "Route", "Rule", "UnknownPlatform", "UnknownProvider", "call", "call_with_failover",
     "check_provider_health", "configure", "default_client", "get_instagram_profile", "get_linkedin_profile",
     "get_tiktok_user", "get_twitter_user", "get_youtube_video", "registry",
 ]

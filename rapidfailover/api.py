@@ -93,26 +93,50 @@ def check_provider_health(platforms: Optional[Iterable[str]] = None) -> Dict[str
 
 
 def get_tiktok_user(username: str, timeout: float = _STANDARD) -> Any:
-    """``/user/info``: ``data.user`` {id, uniqueId, nickname, …} and ``data.stats`` {followerCount, …}."""
+    """A TikTok profile, whoever answers: ``/user/info`` of tiktok-scraper7's dialect.
+
+    ``data.user``: uniqueId, nickname (texts), verified (a bool), id, secUid (texts), signature, avatarLarger;
+    ``data.stats``: followerCount, followingCount, heartCount, videoCount (ints). Seen in three or more places
+    for scraper7; tiktok-feature may send snake_case, which is renamed; tiktok-tikwm is unconfirmed.
+    """
     return call_with_failover("tiktok", "/user/info", {"unique_id": username}, timeout)
 
 
 def get_instagram_profile(username: str, timeout: float = _STANDARD) -> Any:
-    """``/profile``: flat {id, username, full_name, biography, edge_followed_by.count, …}."""
+    """An Instagram profile, whoever answers: ``/profile`` of instagram-looter2's dialect, flat.
+
+    From both: username, full_name (texts), is_verified (a bool), edge_followed_by.count (an int: followers).
+    From looter2 alone: id, biography, is_private, profile_pic_url_hd, edge_follow.count,
+    edge_owner_to_timeline_media. looter2's fields come from a captured answer, those of instagram-stats
+    were seen in three or more places.
+    """
     return call_with_failover("instagram", "/profile", {"username": username}, timeout)
 
 
 def get_youtube_video(video_id: str, timeout: float = _STANDARD) -> Any:
-    """``/video/info``: flat {id, title, viewCount (a text), channelId, …}."""
+    """A YouTube video: ``/video/info`` of yt-api, flat.
+
+    id, title, viewCount (digits in a text), likeCount, channelId, channelTitle, publishedAt. Seen in three or
+    more places.
+    """
     return call_with_failover("youtube", "/video/info", {"id": video_id}, timeout)
 
 
 def get_twitter_user(screenname: str, timeout: float = _STANDARD) -> Any:
-    """``/screenname.php``: flat {profile, rest_id, name, desc, sub_count (followers), …}."""
+    """A Twitter/X profile: ``/screenname.php`` of the-old-bird (twitter-api45), flat.
+
+    status ("active"), profile (the handle), rest_id, name, desc, avatar (texts), sub_count (followers),
+    friends, statuses_count (ints), protected. Seen in three or more places.
+    """
     return call_with_failover("twitter", "/screenname.php", {"screenname": screenname}, timeout)
 
 
 def get_linkedin_profile(username: str, timeout: float = _STANDARD) -> Any:
-    """``/person_deep``: ``data`` {firstName, publicIdentifier, …}. ``username`` is the name in the profile's URL."""
+    """A LinkedIn profile, whoever answers: ``/person_deep`` of linkedin-realtime's dialect.
+
+    ``username`` is the last part of the profile's URL. ``data`` (linkedin-realtime may also send a list of one):
+    firstName, publicIdentifier (texts). From linkedin-realtime more: experiences and others. Its fields were
+    seen in one or two places; the names of linkedin-fresh's are unconfirmed.
+    """
     link = f"https://www.linkedin.com/in/{quote(username, safe='')}"
     return call_with_failover("linkedin", "/person_deep", {"link": link}, timeout)

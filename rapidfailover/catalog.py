@@ -1,7 +1,11 @@
-"""The strategy's providers as data: who serves a platform, in which order, and what is advised about them.
+"""The strategy's providers as data: who serves a platform, in which order and dialect, and what is advised.
 
 Hosts, priorities, use cases, status and advice are the strategy's own tables and recommendations. No
 provider was asked live: that they answer as their names promise is unconfirmed.
+
+A platform's dialect is its primary's. Routes say how a provider that speaks another one is asked, and turn its payload
+into the primary's shape as far as its own fields go: none is added, and no id or cursor is filled, for
+those belong to the provider that gave them. So endpoints that take an id or a cursor have no routes.
 
 A check tells what JSON that came with a 200 should have come with: 200 when its envelope is that of a success,
 404 for dead content, the envelope's own code where it has one, 502 for anything else. How sure each
@@ -9,9 +13,10 @@ envelope is stands beside it: B seen in three or more places, C in one or two.
 """
 
 from types import MappingProxyType
-from typing import Any, Mapping, Tuple
+from typing import Any, Dict, Mapping, Tuple
+from urllib.parse import quote, unquote, urlsplit
 
-from .config import ProviderConfig
+from .config import ProviderConfig, Route
 
 __all__ = ["PROBES", "PROVIDERS"]
 
@@ -58,6 +63,66 @@ def _check_threads(endpoint: str, data: Any) -> int:
     return 200 if _get(data, "data") is not None and not _get(data, "errors") else 502
 
 
+class _OwnDialect(Dict[str, Route]):
+    """The platform's dialect for every endpoint but those that are mapped."""
+
+    def __missing__(self, endpoint: str) -> Route:
+        return Route(endpoint)
+
+
+def _adapt_tiktok_user(data: Any) -> Any:
+    """``user`` and ``stats`` may come in snake_case (C): unique_id for uniqueId and so on."""
+    payload = data["data"]
+    renamed = {part: {_camel_case(name): value for name, value in fields.items()}
+               if isinstance(fields, dict) else fields for part, fields in payload.items()}
+    return {**data, "data": renamed}
+
+
+def _adapt_statistics_profile(data: Any) -> Any:
+    """looter2's flat profile from statistics' ``data`` (both B, A): its ``cid`` is an id of its own, and stays out."""
+    account = data["data"]
+    adapted: Dict[str, Any] = {"status": True}
+    for name, field in (("username", "screenName"), ("full_name", "name"), ("is_verified", "verified")):
+        if field in account:
+            adapted[name] = account[field]
+    if "usersCount" in account:
+        adapted["edge_followed_by"] = {"count": account["usersCount"]}
+    return adapted
+
+
+def _adapt_fresh_profile(data: Any) -> Any:
+    """linkedin-data-scraper's ``data`` (C) from fresh-linkedin's (B, but the names of its fields are unconfirmed).
+
+    ``urn`` is an id of its own, and stays out.
+    """
+    person = data["data"]
+    adapted = {}
+    for name, fields in (("firstName", ("first_name", "firstName")), ("lastName", ("last_name", "lastName")),
+                         ("headline", ("headline",)),
+                         ("publicIdentifier", ("public_identifier", "publicIdentifier", "username"))):
+        found = [person[field] for field in fields if field in person]
+        if found:
+            adapted[name] = found[0]
+    return {"success": True, "data": adapted}
+
+
+def _instagram_link(username: str) -> str:
+    return f"https://www.instagram.com/{quote(username, safe='')}/"
+
+
+def _linkedin_slug(link: str) -> str:
+    """``ada`` of https://www.linkedin.com/in/ada/?trk=x. ValueError where there is none."""
+    _, profile, slug = urlsplit(link).path.rstrip("/").rpartition("/in/")
+    if not profile or not slug or "/" in slug:
+        raise ValueError("not the URL of a profile")
+    return unquote(slug)
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other[:1].upper() + other[1:] for other in others)
+
+
 def _get(data: Any, name: str) -> Any:
     return data.get(name) if isinstance(data, dict) else None
 
@@ -74,7 +139,8 @@ PROVIDERS: Mapping[str, Tuple[ProviderConfig, ...]] = MappingProxyType({
                        advice="keep (primary): best coverage, stable", check=_check_tiktok),
         ProviderConfig("tiktok-feature", "tiktok-video-feature-summary.p.rapidapi.com", 2,
                        use_case="Backup for user data",
-                       advice="keep (secondary): backup", check=_check_tiktok),
+                       advice="keep (secondary): backup", check=_check_tiktok,
+                       routes=_OwnDialect({"/user/info": Route("/user/info", adapt=_adapt_tiktok_user)})),
         # In the strategy's table, missing in its code. Its contract is not established: that it speaks the
         # platform's dialect is an assumption.
         ProviderConfig("tiktok-tikwm", "tiktok-scraper.p.rapidapi.com", 3,
@@ -87,7 +153,11 @@ PROVIDERS: Mapping[str, Tuple[ProviderConfig, ...]] = MappingProxyType({
         # "Keep (primary)" in the recommendations, second in the table: second, as it serves analytics only.
         ProviderConfig("instagram-stats", "instagram-statistics-api.p.rapidapi.com", 2,
                        use_case="Analytics only",
-                       advice="keep (primary): analytics", check=_check_statistics),
+                       advice="keep (primary): analytics", check=_check_statistics,
+                       # Its /posts takes its own cid; the payload of its /posts/one is not established.
+                       routes={"/profile": Route(
+                           "/community", params=lambda p: {"url": _instagram_link(p["username"])},
+                           adapt=_adapt_statistics_profile)}),
     ),
     "youtube": (
         ProviderConfig("yt-api", "yt-api.p.rapidapi.com", 1,
@@ -104,10 +174,15 @@ PROVIDERS: Mapping[str, Tuple[ProviderConfig, ...]] = MappingProxyType({
         ProviderConfig("linkedin-realtime", "linkedin-data-scraper.p.rapidapi.com", 1,
                        use_case="Profile enrichment", status="limited",
                        advice="keep (secondary): rate limited but works; "
-                              "replace/upgrade: need higher tier for reliable access", check=_check_linkedin),
+                              "replace/upgrade: need higher tier for reliable access", check=_check_linkedin,
+                       routes={"/person_deep": Route("/person_deep", "POST", json=lambda p: p)}),
         ProviderConfig("linkedin-fresh", "fresh-linkedin-scraper-api.p.rapidapi.com", 2,
                        use_case="Backup", status="limited",
-                       advice="replace/upgrade: need higher tier for reliable access", check=_check_linkedin),
+                       advice="replace/upgrade: need higher tier for reliable access", check=_check_linkedin,
+                       # Its /user/posts takes a urn of its own.
+                       routes={"/person_deep": Route(
+                           "/api/v1/user/profile", params=lambda p: {"username": _linkedin_slug(p["link"])},
+                           adapt=_adapt_fresh_profile)}),
     ),
     "threads": (
         # Only in the recommendations. Its host is inferred from the others' pattern.

@@ -15,7 +15,7 @@ from .health import Monitor, side_by_side
 from .matrix import MATRIX, Rule, row
 from .refresh import HandOver, RefreshQueue
 from .registry import Checkup, ProviderRegistry, Visit
-from .transport import Deadline, Key, Keys, KeySource, Reply, Transport
+from .transport import Deadline, Key, Keys, KeySource, Outgoing, Reply, Transport, outgoing
 
 __all__ = ["FailoverClient"]
 
@@ -113,12 +113,17 @@ class FailoverClient:
         attempts: List[Attempt] = []
         not_found = 0
         api_key: Optional[Key] = None
-        for visit in self.registry.visits(platform, deadline.left, early=refreshing):
+        for visit in self.registry.visits(platform, endpoint, deadline.left, early=refreshing):
             if deadline.left() <= 0:
                 break
+            sent = _translated(question, visit)
+            if isinstance(sent, Attempt):  # does not serve this: skipped at no cost, and told
+                attempts.append(sent)
+                serving -= visit.ticket is not None
+                continue
             # Try Primary Provider; next time round: Try Secondary Provider
             api_key = api_key or self._keys.current(deadline)
-            ask = _Asking(self._transport, visit, question, timeout, deadline)
+            ask = _Asking(self._transport, visit, platform, sent, timeout, deadline)
             reply = ask(api_key)
             if self._reads_as(reply, 429) and self._waited(reply, deadline):  # Wait + Retry
                 reply = ask(api_key)
@@ -260,7 +265,10 @@ class FailoverClient:
         if checkup.visit is None:
             return {"status": "unhealthy", "error": f"not asked: {checkup.why_not}"}
         question = self._question(checkup.platform, *self.registry.probe(checkup.platform))
-        ask = _Asking(self._transport, checkup.visit, question, self._timeout, Deadline(self._timeout))
+        sent = _translated(question, checkup.visit)
+        if isinstance(sent, Attempt):
+            return {"status": "unhealthy", "error": _said(sent)}
+        ask = _Asking(self._transport, checkup.visit, checkup.platform, sent, self._timeout, Deadline(self._timeout))
         _, rule, attempt = self._verdict(checkup.visit, ask, ask(api_key))
         if rule == self._matrix[200]:
             return {"status": "healthy", "latency_ms": round(1000 * attempt.elapsed, 2)}
@@ -288,9 +296,10 @@ class FailoverClient:
 
     def _failure(self, question: Question, attempts: List[Attempt], refreshing: bool) -> AllProvidersFailed:
         platform, endpoint = question.platform, question.endpoint
-        retry_after = self.registry.retry_after(platform, early=refreshing)
+        retry_after = self.registry.retry_after(platform, endpoint, early=refreshing)
         soon = "" if retry_after is None else f"; the first can be asked again in {retry_after:.0f} s"
-        if attempts or self.registry.get_available_providers(platform):
+        asked = any(attempt.action != "skipped" for attempt in attempts)
+        if asked or retry_after is None and self.registry.serving(platform, endpoint):
             said = "; ".join(map(_said, attempts)) or "the time was over before anybody was asked"
             return AllProvidersFailed(f"{platform} {endpoint}: no data from any provider: {said}{soon}",
                                       platform=platform, attempts=tuple(attempts), retry_after=retry_after)
@@ -338,11 +347,12 @@ class _Flights:
 class _Asking:
     """The requests of one attempt: their share of the deadline, which waits do not touch, and their number."""
 
-    def __init__(self, transport: Transport, visit: Visit, question: Question, timeout: float,
+    def __init__(self, transport: Transport, visit: Visit, platform: str, sent: Outgoing, timeout: float,
                  deadline: Deadline) -> None:
         self._transport = transport
         self._visit = visit
-        self._question = question
+        self._platform = platform
+        self._sent = sent
         self._deadline = deadline
         self._began = deadline.elapsed()
         self._requests = 0
@@ -352,7 +362,7 @@ class _Asking:
     def __call__(self, api_key: Key) -> Reply:
         began = self._deadline.elapsed()
         seconds = min(self._share, self._deadline.left())
-        reply = self._transport.ask(self._visit.provider, self._question, api_key, seconds)
+        reply = self._transport.ask(self._platform, self._visit.provider, self._sent, api_key, seconds)
         self._share -= self._deadline.elapsed() - began
         self._requests += 1 + reply.retries
         return reply
@@ -361,6 +371,17 @@ class _Asking:
         """The attempt as it ended."""
         return Attempt(self._visit.provider.name, reply.wire, action, reply.detail, self._requests - 1,
                        self._deadline.elapsed() - self._began)
+
+
+def _translated(question: Question, visit: Visit) -> Union[Outgoing, Attempt]:
+    """The question in the provider's dialect, or the attempt that says why it is skipped."""
+    why = f"does not serve {question.endpoint}"
+    if visit.ticket is not None:
+        try:
+            return outgoing(question, visit.route)
+        except Exception as problem:  # a route's function, on params that it does not know
+            why = f"cannot say this in its dialect: {type(problem).__name__}"
+    return Attempt(visit.provider.name, None, "skipped", why, 0, 0.0)
 
 
 def _result(question: Question, deadline: Deadline, data: Any, provider: str, attempts: Sequence[Attempt] = (), *,

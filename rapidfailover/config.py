@@ -2,12 +2,24 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 from urllib.parse import urlencode, urlsplit
 
-__all__ = ["Attempt", "ProviderConfig", "Question", "RefreshRequest", "Result", "check_seconds", "encode_query"]
+__all__ = [
+    "Attempt", "ProviderConfig", "Question", "RefreshRequest", "Result", "Route", "check_seconds", "encode_query",
+]
+
+
+class Route(NamedTuple):
+    """How one provider serves an endpoint of the platform in a dialect of its own."""
+
+    path: str
+    method: str = "GET"
+    params: Optional[Callable[[Dict[str, Any]], Mapping[str, Any]]] = None  # the query; None: the caller's params
+    json: Optional[Callable[[Dict[str, Any]], Mapping[str, Any]]] = None  # the body; then there is no query but params
+    adapt: Optional[Callable[[Any], Any]] = None  # its payload in the shape of the platform's primary
 
 
 @dataclass(frozen=True)
@@ -17,6 +29,10 @@ class ProviderConfig:
     ``host`` is what ``X-RapidAPI-Host`` says. ``base_url`` defaults to ``https://{host}``; ``http://`` is
     taken for loopback addresses only, because the key would travel in clear. The lowest ``priority`` is
     asked first. Frozen: what happens to a provider is in ``ProviderRegistry.snapshot()``.
+
+    ``routes`` maps the platform's endpoints to Routes; None: the provider speaks the platform's dialect. An
+    endpoint that is not in it goes unchanged to the platform's first-priority provider, and the others are
+    skipped for it. (A mapping with ``__missing__`` may serve every endpoint.)
 
     ``check(endpoint, data)`` tells of JSON that came with a 200 which status it should have had: 200 when it
     is fine, 404 for dead content, 502 for what makes no sense.
@@ -30,13 +46,14 @@ class ProviderConfig:
     status: str = "ok"  # "ok" or "limited" (the strategy's ✅ and ⚠️)
     advice: str = ""
     enabled: bool = True
+    routes: Optional[Mapping[str, Route]] = field(default=None, hash=False)
     check: Optional[Callable[[str, Any], int]] = None
 
     def __post_init__(self) -> None:
-        for field in ("name", "host"):
-            value = getattr(self, field)
+        for name in ("name", "host"):
+            value = getattr(self, name)
             if not isinstance(value, str) or not value.strip():
-                raise ValueError(f"a provider's {field} is a non-empty text, not {value!r}")
+                raise ValueError(f"a provider's {name} is a non-empty text, not {value!r}")
         if not isinstance(self.priority, int) or isinstance(self.priority, bool):
             raise ValueError(f"the priority of {self.name} is a whole number, not {self.priority!r}")
         url = f"https://{self.host}" if self.base_url is None else self.base_url
@@ -45,6 +62,9 @@ class ProviderConfig:
         if not _is_base_url(url):
             raise ValueError(f"the base_url of {self.name} is https://host[:port][/path], or http:// "
                              f"with a loopback address, not {url!r}")
+        for endpoint, route in (self.routes or {}).items():
+            if not isinstance(route, Route):
+                raise ValueError(f"the route of {self.name} for {endpoint!r} is a Route, not {route!r}")
         object.__setattr__(self, "base_url", url.rstrip("/"))
 
 

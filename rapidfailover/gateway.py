@@ -51,12 +51,13 @@ class Meaning(NamedTuple):
 
 
 def interpret(status: int, headers: Mapping[str, str], body: bytes, endpoint: str = "/",
-              check: Optional[Check] = None) -> Meaning:
+              check: Optional[Check] = None, adapt: Optional[Callable[[Any], Any]] = None) -> Meaning:
     """Translate one whole answer, its body in UTF-8 and without content encoding."""
     fields = {name.lower(): value for name, value in headers.items()}
     quota = _quota(fields)
     if 200 <= status < 300:
-        return _success(status, body, endpoint, check)._replace(quota=quota)
+        meaning = _success(status, body, endpoint, check)
+        return (_adapted(meaning, adapt) if adapt and meaning.data is not None else meaning)._replace(quota=quota)
     said = _object(body)
     outage = _outage(said)
     if outage is not None:
@@ -98,6 +99,17 @@ def _success(status: int, body: bytes, endpoint: str, check: Optional[Check]) ->
         # 400: from an envelope, it is not known to be about the caller's own parameters.
         return Meaning(502, f"bad payload: {words}".rstrip(": "))
     return Meaning(meant, f"a {status} that means {meant}: {words}" if words else f"a {status} that means {meant}")
+
+
+def _adapted(meaning: Meaning, adapt: Callable[[Any], Any]) -> Meaning:
+    """A success in the shape of the platform's primary, as JSON would have it."""
+    try:
+        data = json.loads(json.dumps(adapt(meaning.data), allow_nan=False))
+    except Exception as problem:  # as above
+        return Meaning(502, f"bad payload: its adapt raised {type(problem).__name__}")
+    if not isinstance(data, (dict, list)):
+        return Meaning(502, "bad payload: its adapt gave neither an object nor an array")
+    return meaning._replace(data=data)
 
 
 def _outage(said: Any) -> Optional[Meaning]:

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Named
 
 from .catalog import PROBES, PROVIDERS
 from .circuit import Circuit, Ticket
-from .config import ProviderConfig, check_seconds
+from .config import ProviderConfig, Route, check_seconds
 from .errors import InvalidEndpoint, UnknownPlatform, UnknownProvider
 from .fork import anew_in_child
 
@@ -57,11 +57,12 @@ class _Entry:
 
 
 class Visit(NamedTuple):
-    """Leave to ask one provider once."""
+    """Leave to ask one provider once. Without a ticket: it does not serve the endpoint."""
 
     provider: ProviderConfig
+    route: Optional[Route]  # None: in the platform's own dialect
     still_to_ask: int  # providers, this one included
-    ticket: Ticket
+    ticket: Optional[Ticket]
     entry: _Entry
 
 
@@ -113,6 +114,9 @@ class ProviderRegistry:
             raise ValueError(f"a platform is a non-empty text, not {platform!r}")
         if not isinstance(provider, ProviderConfig):
             raise TypeError(f"a provider is a ProviderConfig, not {type(provider).__name__}")
+        for endpoint, route in (provider.routes or {}).items():
+            _check_endpoint(endpoint)
+            _check_endpoint(route.path)
         if probe is not None:
             _check_endpoint(probe[0])
         with self._lock:
@@ -141,10 +145,13 @@ class ProviderRegistry:
         """How many enabled providers serve the endpoint. UnknownPlatform, InvalidEndpoint."""
         entries = self._entries(platform)
         _check_endpoint(endpoint)
-        return sum(entry.enabled for entry in entries.values())
+        return sum(entry.enabled and self._serves(entry, endpoint) for entry in entries.values())
 
-    def visits(self, platform: str, lease: Callable[[], float], *, early: bool = False) -> Iterator[Visit]:
+    def visits(self, platform: str, endpoint: str, lease: Callable[[], float], *,
+               early: bool = False) -> Iterator[Visit]:
         """One provider after the other, each admitted by its circuit at the moment its turn comes.
+
+        One that does not serve the endpoint comes without a ticket, to be told and not to be asked.
 
         ``lease`` tells how long in seconds the call has left, which is how long it may keep a trial. ``early``
         is for the refresh worker: it may try an open circuit before its cooldown is over. A visit that is
@@ -158,16 +165,18 @@ class ProviderRegistry:
                 ready = [entry for entry in waiting if entry.enabled and entry.circuit.wait(now, early) <= 0]
                 # By priority; those whose quota is used up last: some still answer, for money.
                 ready.sort(key=lambda entry: entry.is_used_up(now))
-                ticket = ready[0].circuit.admit(now, left, early) if ready else None
-            if ticket is None:
+                serving = [entry for entry in ready if self._serves(entry, endpoint)]
+                ticket = ready[0].circuit.admit(now, left, early) if ready and ready[0] in serving else None
+            if not ready:
                 return
             entry = ready[0]
             waiting.remove(entry)
             try:
-                yield Visit(entry.provider, len(ready), ticket, entry)
+                yield Visit(entry.provider, _route(entry, endpoint), len(serving), ticket, entry)
             finally:
-                with self._lock:
-                    entry.circuit.release(ticket)
+                if ticket is not None:
+                    with self._lock:
+                        entry.circuit.release(ticket)
 
     def probe(self, platform: str) -> Tuple[str, Mapping[str, Any]]:
         """The (endpoint, params) that the health check asks."""
@@ -186,7 +195,9 @@ class ProviderRegistry:
                 if not entry.enabled:
                     continue
                 ticket = None
-                why_not = "no probe is known for the platform" if platform not in self._probes \
+                endpoint = self._probes[platform][0] if platform in self._probes else None
+                why_not = "no probe is known for the platform" if endpoint is None \
+                    else f"it does not serve {endpoint}" if not self._serves(entry, endpoint) \
                     else entry.circuit.why_out(now)
                 if not why_not and sparing is not None:
                     if entry.answered_at is not None and now - entry.answered_at < sparing:
@@ -195,7 +206,8 @@ class ProviderRegistry:
                         why_not = "less than a tenth of its quota is left"
                 if not why_not:
                     ticket = entry.circuit.admit(now, lease)
-                visit = None if ticket is None else Visit(entry.provider, 1, ticket, entry)
+                visit = None if ticket is None or endpoint is None else Visit(
+                    entry.provider, _route(entry, endpoint), 1, ticket, entry)
                 checkups.append(Checkup(platform, entry.provider, visit, why_not))
         return checkups
 
@@ -203,6 +215,7 @@ class ProviderRegistry:
                hold: Optional[float] = None, quota: Optional[Dict[str, float]] = None) -> None:
         """The verdict on a visit. An answer that is neither a fault nor a hold shows the provider alive."""
         entry, ticket = visit.entry, visit.ticket
+        assert ticket is not None
         with self._lock:
             now = self._clock()
             if quota is not None:
@@ -228,12 +241,13 @@ class ProviderRegistry:
         if recovered:
             self._log_recovery(entry)
 
-    def retry_after(self, platform: str, *, early: bool = False) -> Optional[float]:
-        """Seconds until the first provider can be asked; None when one can be now, or none is enabled."""
+    def retry_after(self, platform: str, endpoint: str, *, early: bool = False) -> Optional[float]:
+        """Seconds until the first that serves it can be asked; None when one can be now, or none is enabled."""
         entries = self._entries(platform)
         with self._lock:
             now = self._clock()
-            waits = [entry.circuit.wait(now, early) for entry in entries.values() if entry.enabled]
+            waits = [entry.circuit.wait(now, early) for entry in entries.values()
+                     if entry.enabled and self._serves(entry, endpoint)]
         return min(waits, default=0.0) or None
 
     def mark_error(self, platform: str, provider_name: str) -> None:
@@ -296,6 +310,11 @@ class ProviderRegistry:
             known = ", ".join(self._platforms) or "none"
             raise UnknownPlatform(f"no platform {platform!r}; known: {known}") from None
 
+    def _serves(self, entry: _Entry, endpoint: str) -> bool:
+        """In its own dialect, by a route, or because what nobody maps goes to the platform's first provider."""
+        return entry.provider.routes is None or _route(entry, endpoint) is not None \
+            or entry is next(iter(self._platforms[entry.platform].values()))
+
     def _entry(self, platform: str, provider_name: str) -> _Entry:
         entries = self._entries(platform)
         try:
@@ -312,6 +331,13 @@ class ProviderRegistry:
 
     def _log_recovery(self, entry: _Entry) -> None:
         _log.info("%s: %s answers again and is back in use", entry.platform, entry.provider.name)
+
+
+def _route(entry: _Entry, endpoint: str) -> Optional[Route]:
+    try:
+        return None if entry.provider.routes is None else entry.provider.routes[endpoint]
+    except KeyError:
+        return None
 
 
 def _describe(entry: _Entry, now: float) -> Dict[str, Any]:

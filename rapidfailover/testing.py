@@ -6,13 +6,13 @@
         assert client.call("tiktok", "/user/info", {"unique_id": "ada"}).provider == "tiktok-feature"
 
 Each provider listens on a port of its own and answers its profile, posts and single items in the shape that
-its real host is known for, about whatever handle was asked; anything else is the gateway's 404. The people,
-numbers and ids are made up.
+its real host is known for, about whatever handle was asked; anything else, a wrong method too, is the gateway's 404.
+The people, numbers and ids are made up.
 
 How sure the shapes are: the fields of TikTok, looter2, statistics, yt-api, twitter-api45 and fresh-linkedin were
 seen in three or more independent places, those of linkedin-data-scraper and threads-api4 in one or two. The
 contract of tiktok-tikwm is not established: that it speaks its platform's dialect is assumed. So are the
-400 for a missing parameter, and that linkedin-data-scraper's person_deep answers a GET as it does a POST.
+400 for a missing parameter and, of fresh-linkedin's profile, every field but the urn.
 """
 
 import json
@@ -263,7 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
             host.recovered.clear()
             host.recovered.wait(host.delay)
         if fault is None:
-            status, payload = _answer(host, path, params, headers)
+            status, payload = _answer(host, self.command, path, _asked_with(params, body), headers)
             self._send(status, payload, host.quota_headers(used=1) if status == 200 else {})
         elif isinstance(fault, int):
             extra = {"Location": "https://elsewhere.invalid/"} if 300 <= fault < 400 else {}
@@ -361,13 +361,21 @@ def _split(target: str) -> Tuple[str, Dict[str, str]]:
     return parts.path, {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
 
 
-def _answer(host: _Host, path: str, params: Params, headers: Mapping[str, str]) -> Tuple[int, Any]:
+def _asked_with(params: Params, body: bytes) -> Params:
+    """The query, or what a POST says in its JSON body."""
+    try:
+        return json.loads(body) if body else params
+    except ValueError:
+        return {}
+
+
+def _answer(host: _Host, method: str, path: str, params: Params, headers: Mapping[str, str]) -> Tuple[int, Any]:
     """What the gateway and the provider behind it say when nothing is wrong with them."""
     if not headers.get("x-rapidapi-key"):
         return 401, {"message": _GATEWAY["invalid-key"][1]}
     if headers.get("x-rapidapi-host") != host.provider.host:
         return 404, {"message": _GATEWAY["delisted"][1]}
-    if path not in host.endpoints:
+    if path not in host.endpoints or method != _METHODS.get((host.provider.name, path), "GET"):
         return 404, {"message": _GATEWAY["no-endpoint"][1].format(path=path)}
     try:
         return 200, host.endpoints[path](params)
@@ -520,6 +528,8 @@ _ENVELOPES: Mapping[str, Mapping[str, Any]] = {
     "threads-api4": {"soft-error": {"errors": [{"description": "Something went wrong"}]},
                      "dead": {"data": None, "errors": [{"description": "Not found"}]}},
 }
+
+_METHODS = {("linkedin-realtime", "/person_deep"): "POST"}  # all others: GET
 
 _TIKTOK = {"/user/info": _tiktok_user, "/user/posts": _tiktok_posts, "/": _tiktok_video}
 

@@ -4,6 +4,7 @@ What goes wrong on the network is a value (``Reply``), not an exception: a provi
 reads as 503 and one that is too slow as 504, as the strategy's matrix has it.
 """
 
+import json
 import os
 import random
 import socket
@@ -22,13 +23,13 @@ from urllib3.exceptions import TimeoutError as PoolTimeout
 from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
-from .config import ProviderConfig, Question
+from .config import ProviderConfig, Question, Route, encode_query
 from .errors import InvalidAPIKey, MissingAPIKey
 from .fork import anew_in_child
 from .gateway import as_utf8, clean, interpret
 from .matrix import Rule, row
 
-__all__ = ["Deadline", "Key", "KeySource", "Keys", "Reply", "Transport"]
+__all__ = ["Deadline", "Key", "KeySource", "Keys", "Outgoing", "Reply", "Transport", "outgoing"]
 
 KeySource = Union[None, str, Callable[[], Optional[str]]]
 
@@ -52,6 +53,33 @@ class Reply(NamedTuple):
     body: bytes = b""  # that it was decoded from
     hold: Optional[float] = None  # seconds to stay away, where the answer said so
     quota: Optional[Dict[str, float]] = None  # as the answer told it: see gateway.Meaning
+
+
+class Outgoing(NamedTuple):
+    """A question as one provider is asked it."""
+
+    endpoint: str  # of the platform, for the provider's check
+    method: str
+    path: str
+    query: str  # encoded, without the '?'
+    body: Optional[bytes]
+    is_own: bool  # the caller's own endpoint and params: a 400 is the caller's to mend
+    adapt: Optional[Callable[[Any], Any]]
+
+
+def outgoing(question: Question, route: Optional[Route]) -> Outgoing:
+    """In the provider's dialect. Whatever the route's functions raise passes: it cannot serve this question."""
+    if route is None:
+        return Outgoing(question.endpoint, "GET", question.endpoint, question.query, None, True, None)
+    params = dict(question.params)
+    json_body = None if route.json is None else route.json(dict(params))
+    if route.params is not None:
+        query = encode_query(route.params(dict(params)))
+    else:
+        query = question.query if json_body is None else ""
+    is_own = route.path == question.endpoint and (json_body == params and not query or query == question.query)
+    body = None if json_body is None else json.dumps(json_body).encode()
+    return Outgoing(question.endpoint, route.method, route.path, query, body, is_own, route.adapt)
 
 
 class Key(str):
@@ -95,30 +123,31 @@ class Transport:
         self._sessions: Dict[Tuple[str, str], requests.Session] = {}  # a child shares no connection with its parent
         self._lock = threading.Lock()
 
-    def ask(self, provider: ProviderConfig, question: Question, key: Key, seconds: float) -> Reply:
-        """GET the endpoint, retried once where the matrix says so, all within ``seconds``."""
-        session = self._session(question.platform, provider)
+    def ask(self, platform: str, provider: ProviderConfig, sent: Outgoing, key: Key, seconds: float) -> Reply:
+        """Send a request, retried once where the matrix says so, all within ``seconds``."""
+        session = self._session(platform, provider)
         ends = time.monotonic() + seconds
         progress = _Progress(ends, key)
         token = _under_way.set(progress)
         response = None
         try:
             # Prepared by itself: a session would add cookies, the .netrc and headers of its own.
-            request = requests.Request("GET", f"{provider.base_url}{question.endpoint}", headers={
+            request = requests.Request(sent.method, f"{provider.base_url}{sent.path}", data=sent.body, headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip, deflate",  # what _read can inflate under a limit
                 "User-Agent": "rapidfailover",
                 "X-RapidAPI-Host": provider.host,
+                **({} if sent.body is None else {"Content-Type": "application/json"}),
             }).prepare()
             assert request.url is not None
-            if question.query:
-                request.url += f"?{question.query}"  # encoded already
+            if sent.query:
+                request.url += f"?{sent.query}"  # encoded already
             settings: Dict[str, Any] = {"proxies": {}}
             if request.url.startswith("https:"):  # a proxy would see the key of a plain loopback request
                 settings.update(session.merge_environment_settings(request.url, {}, None, None, None))
             settings.update(stream=True, timeout=_Until(ends), allow_redirects=False)
             response = session.send(request, **settings)
-            return self._reply(response, progress, question.endpoint, provider)
+            return self._reply(response, progress, sent, provider)
         except _FAILURES as failure:
             status, detail = _diagnose(failure, key)
             return Reply(status, None, detail, progress.retries)
@@ -134,7 +163,7 @@ class Transport:
         for session in sessions.values():
             session.close()
 
-    def _reply(self, response: requests.Response, progress: "_Progress", endpoint: str,
+    def _reply(self, response: requests.Response, progress: "_Progress", sent: Outgoing,
                provider: ProviderConfig) -> Reply:
         wire = response.status_code
         good = 200 <= wire < 300
@@ -149,8 +178,13 @@ class Transport:
                     status, problem = 502, f"bad payload: {problem}"
         if problem:
             return Reply(status, wire, problem, progress.retries)
-        meaning = interpret(wire, response.headers, body, endpoint, provider.check)
-        return Reply(meaning.status, wire, _without(progress.key, meaning.detail), progress.retries, meaning.data, body,
+        meaning = interpret(wire, response.headers, body, sent.endpoint, provider.check, sent.adapt)
+        status = meaning.status
+        if not sent.is_own and row(status, self._matrix) == 400:
+            status = 502  # our route is wrong, not what the caller asked for
+        if sent.adapt and meaning.data is not None:
+            body = json.dumps(meaning.data).encode()
+        return Reply(status, wire, _without(progress.key, meaning.detail), progress.retries, meaning.data, body,
                      meaning.hold, meaning.quota)
 
     def _session(self, platform: str, provider: ProviderConfig) -> requests.Session:

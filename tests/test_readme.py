@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import responses
 
 import rapidfailover
 from rapidfailover import MATRIX, AuthenticationFailed, FailoverClient, LRUTTLCache, ProviderRegistry, api
@@ -25,9 +26,17 @@ def table(head):
         yield [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def weather(mock):
+    """The two hosts of the example of providers of your own: the first is down."""
+    mock.add_passthru("http://127.0.0.1")
+    mock.get("https://sunny-weather.p.rapidapi.com/current", status=503)
+    mock.get("https://rainy-weather.p.rapidapi.com/v2/now", json={"place": "Oslo", "fahrenheit": 41})
+
+
 @pytest.mark.parametrize("code, output", BLOCKS)
 def test_a_block_runs_and_prints_what_it_says(code, output):
-    with FakeRapidAPI() as rapidapi:
+    with FakeRapidAPI() as rapidapi, responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        weather(mock)
         rapidfailover.configure(registry=rapidapi.registry, api_key="not-a-real-key")
         printed, names = StringIO(), {}
         try:

@@ -21,7 +21,7 @@ def names(registry, platform="demo"):
 
 
 def visited(registry, **options):
-    return [visit.provider.name for visit in registry.visits("demo", lambda: 25.0, **options)]
+    return [visit.provider.name for visit in registry.visits("demo", "/e", lambda: 25.0, **options)]
 
 
 def trip(registry, name="first"):
@@ -45,7 +45,7 @@ def test_asking_who_is_available_takes_no_trial(registry, clock):
     clock.tick(900)
     for _ in range(3):
         assert "first" in names(registry)
-    visit = next(registry.visits("demo", lambda: 25.0))
+    visit = next(registry.visits("demo", "/e", lambda: 25.0))
     assert visit.provider.name == "first" and visit.ticket.trial
     assert "first" in names(registry)
 
@@ -53,7 +53,7 @@ def test_asking_who_is_available_takes_no_trial(registry, clock):
 def test_only_one_visitor_gets_the_trial(registry, clock):
     trip(registry)
     clock.tick(900)
-    first = registry.visits("demo", lambda: 25.0)
+    first = registry.visits("demo", "/e", lambda: 25.0)
     assert next(first).provider.name == "first"
     assert visited(registry) == ["second", "third"]
 
@@ -61,7 +61,7 @@ def test_only_one_visitor_gets_the_trial(registry, clock):
 def test_a_half_open_circuit_lets_one_of_64_threads_through(registry, clock):
     trip(registry)
     clock.tick(900)
-    visits, kept = [registry.visits("demo", lambda: 25.0) for _ in range(64)], []
+    visits, kept = [registry.visits("demo", "/e", lambda: 25.0) for _ in range(64)], []
     in_threads(64, lambda number: kept.append(next(visits[number]).provider.name))
     assert kept.count("first") == 1 and kept.count("second") == 63
 
@@ -69,14 +69,14 @@ def test_a_half_open_circuit_lets_one_of_64_threads_through(registry, clock):
 def test_a_visit_that_is_left_without_a_report_gives_its_trial_back(registry, clock):
     trip(registry)
     clock.tick(900)
-    visits = registry.visits("demo", lambda: 25.0)
+    visits = registry.visits("demo", "/e", lambda: 25.0)
     next(visits)
     visits.close()
     assert visited(registry)[0] == "first"
 
 
 def test_a_provider_is_judged_when_its_turn_comes(registry):
-    visits = registry.visits("demo", lambda: 25.0)
+    visits = registry.visits("demo", "/e", lambda: 25.0)
     assert next(visits).still_to_ask == 3
     registry.hold("demo", "second", 60)
     visit = next(visits)
@@ -124,13 +124,13 @@ def test_counts_are_exact_with_64_threads(registry, clock):
 def test_how_long_until_somebody_can_be_asked(registry, waits, early, retry_after):
     for name, seconds in waits.items():
         registry.hold("demo", name, seconds)
-    assert registry.retry_after("demo", early=early) == retry_after
+    assert registry.retry_after("demo", "/e", early=early) == retry_after
 
 
 def test_nobody_to_wait_for_when_all_are_disabled(registry):
     for name in names(registry):
         registry.disable("demo", name)
-    assert registry.retry_after("demo") is None
+    assert registry.retry_after("demo", "/e") is None
 
 
 def test_the_snapshot_is_plain_json_with_times_from_now(registry, clock):

@@ -33,7 +33,6 @@ def get(rapidapi, provider, path, params=None, method="GET", timeout=5.0, **head
     ("the-old-bird", "/screenname.php", {"screenname": "ada"}, lambda d: d["profile"] == "ada"),
     ("the-old-bird", "/timeline.php", {"screenname": "ada"}, lambda d: d["timeline"]),
     ("the-old-bird", "/tweet.php", {"id": "1"}, lambda d: d["id"] == "1"),
-    ("linkedin-realtime", "/person_deep", {"link": "https://x/in/ada"}, lambda d: d["data"]["publicIdentifier"] == "ada"),
     ("linkedin-realtime", "/profile_updates", {"profile_url": "u"}, lambda d: d["success"]),
     ("linkedin-fresh", "/api/v1/user/profile", {"username": "ada"}, lambda d: d["data"]["urn"]),
     ("linkedin-fresh", "/api/v1/user/posts", {"urn": "u"}, lambda d: d["data"]),
@@ -44,6 +43,16 @@ def get(rapidapi, provider, path, params=None, method="GET", timeout=5.0, **head
 def test_each_host_serves_its_own_endpoints(rapidapi, provider, path, params, found):
     response = get(rapidapi, provider, path, params)
     assert response.status_code == 200 and found(response.json())
+
+
+def test_one_of_them_takes_a_post_with_a_body(rapidapi):
+    config = rapidapi.providers["linkedin"][0]
+    headers = {"X-RapidAPI-Key": "k", "X-RapidAPI-Host": config.host}
+    url = f"{config.base_url}/person_deep"
+    told = requests.post(url, json={"link": "https://www.linkedin.com/in/ada"}, headers=headers, timeout=5).json()
+    assert told["data"]["publicIdentifier"] == "ada"
+    assert requests.post(url, data="{torn", headers=headers, timeout=5).status_code == 400
+    assert requests.get(url, params={"link": "u"}, headers=headers, timeout=5).status_code == 404
 
 
 def test_the_same_handle_has_the_same_numbers(rapidapi):
@@ -132,10 +141,10 @@ def test_refuse_and_recover_on_the_same_port(rapidapi):
 def test_every_request_is_recorded_with_what_it_carried(rapidapi):
     rapidapi.fail("yt-api", 500, times=1)
     for _ in range(2):
-        get(rapidapi, "yt-api", "/video/info", {"id": "v"}, method="POST")
+        get(rapidapi, "yt-api", "/video/info", {"id": "v"})
     first, second = rapidapi.requests
     assert first == second and (first.provider, first.method, first.path, first.params) == (
-        "yt-api", "POST", "/video/info", {"id": "v"})
+        "yt-api", "GET", "/video/info", {"id": "v"})
     assert first.headers["x-rapidapi-key"] == "k"
 
 
