@@ -128,8 +128,8 @@ def _get(data: Any, name: str) -> Any:
 
 
 def _code(code: Any) -> int:
-    """An error's code where it is one that the matrix knows, else 502."""
-    return int(code) if str(code) in ("401", "403", "404", "429", "500", "502", "503", "504") else 502
+    """An error's code where others may do better, else 502: a 401 of theirs is not about our key."""
+    return int(code) if str(code) in ("403", "404", "429", "500", "502", "503", "504") else 502
 
 
 PROVIDERS: Mapping[str, Tuple[ProviderConfig, ...]] = MappingProxyType({
