@@ -15,8 +15,8 @@ help:  ## what there is
 demo: $(VENV)/.installed  ## watch the failover work, over real HTTP on this machine
 	$(BIN)/python -m rapidfailover demo
 
-test: $(VENV)/.installed-test  ## the test suite, with branch coverage
-	$(BIN)/python -m pytest -q --cov
+test: $(VENV)/.installed-test  ## the test suite
+	$(BIN)/python -m pytest -q
 
 test-all:  ## the suite on every interpreter found from 3.8 to 3.13, and on the oldest requests and urllib3
 	@PYTHON=$(PYTHON) sh tests/all_versions.sh
@@ -28,7 +28,8 @@ lint: $(VENV)/.installed-check  ## flake8 and isort
 types: $(VENV)/.installed-check  ## mypy --strict
 	$(BIN)/mypy
 
-check: lint types test  ## lint, types, tests
+check: lint types $(VENV)/.installed-test  ## lint, types, tests with branch coverage
+	$(BIN)/python -m pytest -q --cov
 
 vendor:  ## copy the package into your own tree: make vendor DEST=path/to/yours/failover
 	@test -n "$(DEST)" || { echo "usage: make vendor DEST=path/to/yours/failover"; exit 2; }

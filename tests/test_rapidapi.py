@@ -235,8 +235,9 @@ def test_many_threads_in_one_burst_are_one_hold_and_no_fault(rapidapi, make_clie
 
 # --- nobody's account gets blocked ---
 
-@pytest.mark.parametrize("fault, at_most", [(429, 6), ("burst", 8), ("per-second", 8), ("per-minute", 8), ("per-hour", 1), ("quota", 1)])
+@pytest.mark.parametrize("fault, at_most", [(429, 6), ("burst", 4), ("per-second", 4), ("per-minute", 4), ("per-hour", 1), ("quota", 1)])
 def test_a_thousand_calls_within_one_cooldown_reach_a_429_at_most_eight_times(rapidapi, make_client, fault, at_most):
+    """Four attempts at most, and each asks once more where the hold is worth a wait (max_wait): eight requests."""
     clock = Clock()
     registry = ProviderRegistry(rapidapi.providers, clock=clock)
     client = make_client(registry, max_wait=0.0)
@@ -246,18 +247,6 @@ def test_a_thousand_calls_within_one_cooldown_reach_a_429_at_most_eight_times(ra
         clock.tick(0.9)
     reached = [request.provider for request in rapidapi.requests].count("tiktok-scraper7")
     assert 1 <= reached <= at_most
-
-
-def test_waits_are_paid_for_four_times_at_most(rapidapi, make_client):
-    """With max_wait=2 a burst is waited for and asked once more: two requests each, until the circuit opens."""
-    clock = Clock()
-    registry = ProviderRegistry(rapidapi.providers, clock=clock)
-    client = make_client(registry)
-    rapidapi.fail("tiktok-scraper7", "burst")
-    for _ in range(10):
-        client.call(*USER)
-        clock.tick(1.1)
-    assert [request.provider for request in rapidapi.requests].count("tiktok-scraper7") == 8
 
 
 def test_a_thousand_calls_against_a_400_are_a_thousand_answers(rapidapi, client):
