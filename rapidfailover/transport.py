@@ -5,19 +5,20 @@ reads as 503 and one that is too slow as 504, as the strategy's matrix has it.
 """
 
 import json
+import logging
 import os
 import random
 import socket
 import threading
 import time
 import zlib
-from contextvars import ContextVar
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import ProxyManager
 from urllib3.exceptions import ClosedPoolError, HTTPError, MaxRetryError, NewConnectionError
 from urllib3.exceptions import TimeoutError as PoolTimeout
 from urllib3.util.retry import Retry
@@ -28,6 +29,7 @@ from .errors import InvalidAPIKey, MissingAPIKey
 from .fork import anew_in_child
 from .gateway import as_utf8, clean, interpret
 from .matrix import Rule, row
+from .wire import Budget, Names, adopt, under_way
 
 __all__ = ["Deadline", "Key", "KeySource", "Keys", "Outgoing", "Reply", "Transport", "outgoing"]
 
@@ -35,6 +37,7 @@ KeySource = Union[None, str, Callable[[], Optional[str]]]
 
 _PIECE = 2 ** 16  # bytes read at a time
 _ERROR_BODY = 2 ** 16  # bytes of an error's body that are worth reading: its message stands there
+_HEAD = 2 ** 17  # bytes of an answer that are not its body: the head, the sizes of chunks, trailers
 _CONNECTIONS = 64  # kept per provider; more threads than that open further ones, which are not kept
 _PAUSE = (0.1, 0.3)  # seconds before urllib3's retry
 _FOR_EVER = 1e9  # seconds; what sockets and locks still take as a timeout
@@ -117,6 +120,9 @@ class Transport:
     def __init__(self, matrix: Mapping[int, Rule], max_body: int) -> None:
         self._matrix = matrix
         self._max_body = max_body
+        self._names = Names()
+        for name in _URLLIB3_LOGGERS:
+            logging.getLogger(name).addFilter(_masked)  # a filter that is there is not added again
         anew_in_child(self._renew)
 
     def _renew(self) -> None:
@@ -127,8 +133,8 @@ class Transport:
         """Send a request, retried once where the matrix says so, all within ``seconds``."""
         session = self._session(platform, provider)
         ends = time.monotonic() + seconds
-        progress = _Progress(ends, key)
-        token = _under_way.set(progress)
+        progress = _Progress(ends, max(self._max_body, _ERROR_BODY) + _HEAD, self._names, key)
+        token = under_way.set(progress)
         response = None
         try:
             # Prepared by itself: a session would add cookies, the .netrc and headers of its own.
@@ -152,9 +158,9 @@ class Transport:
             status, detail = _diagnose(failure, key)
             return Reply(status, None, detail, progress.retries)
         finally:
-            _under_way.reset(token)
             if response is not None:
                 response.close()  # whole: back in its pool by now; else the connection goes too
+            under_way.reset(token)
 
     def close(self) -> None:
         """Close idle connections. Calls under way finish; a later one opens new connections."""
@@ -204,19 +210,30 @@ class Transport:
         return session
 
 
-class _Progress:
-    """What the adapter and the Retry of the attempt under way must know. One per attempt."""
+class _Progress(Budget):
+    """What the adapter and the Retry must know of the attempt under way."""
 
-    __slots__ = ("ends", "key", "retries")
+    __slots__ = ("key", "retries", "pause")
 
-    def __init__(self, ends: float, key: Key) -> None:
-        self.ends = ends
+    def __init__(self, ends: float, limit: int, names: Names, key: Key) -> None:
+        super().__init__(ends, limit, names)
         self.key = key
         self.retries = 0
+        self.pause = 0.0  # seconds before urllib3 sends the request again
 
 
-# Adapter and Retry are shared by threads and are handed nothing of ours by requests and urllib3.
-_under_way: "ContextVar[_Progress]" = ContextVar("rapidfailover_attempt")
+def _masked(record: logging.LogRecord) -> bool:
+    """What urllib3 logs while our request is under way, without the key: an upstream may have echoed it."""
+    progress = under_way.get()
+    if progress is not None:
+        text = record.getMessage()
+        if record.exc_info:
+            text = f"{text} ({record.exc_info[1]})"  # its traceback has locals, some of which hold the key
+        record.msg, record.args, record.exc_info = _without(progress.key, text), (), None
+    return True
+
+
+_URLLIB3_LOGGERS = ("urllib3.connection", "urllib3.connectionpool", "urllib3.response", "urllib3.util.retry")
 
 
 class _Session(requests.Session):
@@ -226,9 +243,19 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call,unused-ignore]
+        adopt(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)  # type: ignore[no-untyped-call,unused-ignore]
+        if isinstance(manager, ProxyManager):  # one for SOCKS has pools of its own
+            adopt(manager)
+        return manager
+
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Put the key on a copy, so that neither the request nor the response's ``request`` ever holds it."""
-        progress = _under_way.get()
+        progress = under_way.get()
         keyed = request.copy()
         keyed.headers["X-RapidAPI-Key"] = progress.key
         try:
@@ -245,19 +272,23 @@ class _Retry(Retry):
     """urllib3's retry with a pause before the first one and none for timeouts, within the attempt's time."""
 
     def sleep(self, response: Any = None) -> None:
-        time.sleep(random.uniform(*_PAUSE))
+        time.sleep(under_way.get().pause)
 
     def increment(self, method: Any = None, url: Any = None, response: Any = None, error: Any = None,
                   _pool: Any = None, _stacktrace: Any = None) -> "_Retry":
-        progress = _under_way.get()
+        progress = under_way.get()
         if error is not None and _is_timeout(_reasons(error)):
             raise error  # a second wait helps nobody
+        if error is not None and progress.reused and not progress.received and not progress.fresh:
+            # The server had closed the connection that it kept for us: no fault, no retry, no pause.
+            progress.fresh, progress.pause = True, 0.0
+            return self
         if progress.ends - time.monotonic() <= _PAUSE[1]:
             raise MaxRetryError(_pool, url, error)  # urllib3 hands out the response it has
         following: Any = super().increment(method, url, response, error, _pool, _stacktrace)
         if response is not None:
             response.close()  # urllib3 would read out the discarded body, however long it is or takes
-        progress.retries += 1
+        progress.retries, progress.pause = progress.retries + 1, random.uniform(*_PAUSE)
         return following  # type: ignore[no-any-return]  # urllib3 1.26 and 2 differ in what they declare
 
 

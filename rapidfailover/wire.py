@@ -1,0 +1,296 @@
+"""How the deadline is kept: connections for urllib3 that look at the clock before every read and every write.
+
+requests hands its ``timeout`` to urllib3, urllib3 to the socket, and a socket begins to count anew with every piece
+that it receives: an upstream that sends a byte a second is never too slow. So an attempt carries a ``Budget`` of
+seconds and bytes in a context variable, and each time before a socket is touched, its timeout is set to what is
+left of that.
+
+Where a socket is touched, if you know ``http.client``: an ``HTTPConnection`` connects (``_new_conn`` is urllib3's name
+for that part of ``connect``), asks a proxy for a tunnel (``_tunnel``), has the socket wrapped in TLS, and sends
+(``send``). For each request it makes one response (``response_class``), which reads everything, the status and the
+headers, the body, the sizes of chunks and the trailers, from ``sock.makefile("rb")``. ``_Connection`` arms the
+former, and ``_Response`` the latter, with a file of its own.
+
+How urllib3 comes by these classes: requests' adapter owns a ``PoolManager``, which makes a pool for each host from its
+``pool_classes_by_scheme``; a pool makes its connections from its ``ConnectionCls`` and keeps those whose answer was
+read to the end. ``adopt`` hands a manager our pools. They use our connections only while urllib3's own class
+stands on urllib3's own pool: where a recording tool (vcrpy does) has replaced it, the tool's are used.
+
+Little of this is urllib3's public interface. What is leant on has not moved between 1.26.0 and 2.8, and the tests of
+the deadline, which play every phase over sockets on both, would tell.
+"""
+
+import http.client
+import io
+import socket
+import threading
+import time
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, Dict, List, Optional, Tuple
+
+from urllib3 import connection as urllib3_connection
+from urllib3 import connectionpool
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.util import connection as urllib3_addresses
+
+from .fork import anew_in_child
+
+__all__ = ["Budget", "Names", "adopt", "under_way"]
+
+_AT_ONCE = 16384  # bytes; a TLS socket counts its timeout anew for each record, which is as long
+_LOOKUPS = 32  # names looked up at the same time
+
+
+class Budget:
+    """What an attempt may use, and what its connection has seen. One per attempt, used by one thread."""
+
+    __slots__ = ("ends", "limit", "names", "reused", "received", "fresh")
+
+    def __init__(self, ends: float, limit: int, names: "Names") -> None:
+        self.ends = ends  # by time.monotonic()
+        self.limit = limit  # bytes of one answer on the wire, its head and its framing included
+        self.names = names
+        self.reused = False  # the request under way went out on a connection that had served before
+        self.received = False  # and something came back
+        self.fresh = False  # take no connection that has served before
+
+    def arm(self, sock: Any, share: int = 1) -> None:
+        """Have the socket's next operation end in time. socket.timeout when it is too late already."""
+        left = self.ends - time.monotonic()
+        if left <= 0:
+            raise socket.timeout("the time is over")
+        sock.settimeout(left / share)
+
+
+# The budget of the attempt under way: neither requests nor urllib3 would hand it down to a connection.
+under_way: "ContextVar[Any]" = ContextVar("rapidfailover_attempt", default=None)
+
+
+class _Raw(io.RawIOBase):
+    """What ``sock.makefile("rb", buffering=0)`` is, with the clock and the bytes counted."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._file = sock.makefile("rb", buffering=0)
+        self._bytes = 0
+        self.dry = False  # read no more
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Optional[int]:
+        if self.dry:
+            return 0
+        budget = under_way.get()
+        if budget is None:
+            return self._file.readinto(buffer)  # type: ignore[no-any-return]
+        budget.arm(self._sock)
+        count = self._file.readinto(buffer)
+        if count:
+            budget.received = True
+            self._bytes += count
+            if self._bytes > budget.limit:
+                raise ValueError("the answer is too long")
+        return count  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def pending(self) -> bool:
+        """Whether TLS has deciphered more than was read."""
+        return bool(getattr(self._sock, "pending", int)())
+
+    def shut(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other side was faster
+
+
+class _Files:
+    """Stands in for the socket where ``http.client`` makes a file of it."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Raw(self._sock))
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        files: Any = _Files(sock)
+        super().__init__(files, *args, **kwargs)
+
+    def _close_conn(self) -> None:
+        """The answer is over. What follows it unasked would be taken for the answer to the next request."""
+        file: Any = self.fp
+        file.raw.dry = True  # so that peek() shows what is buffered and does not wait for more
+        if file.peek(1) or file.raw.pending():
+            file.raw.shut()  # urllib3 throws away a connection that was closed meanwhile
+        super()._close_conn()  # type: ignore[misc]
+
+
+@lru_cache(maxsize=None)
+def _socket_class(base: Any) -> Any:
+    """``socket.socket``, or what gevent or a test tool put there, made when it is needed."""
+
+    class Socket(base):  # type: ignore[misc]
+        def gettimeout(self) -> Optional[float]:
+            """For ssl, which asks for it when the handshake begins: loading certificates takes 20 ms until then."""
+            budget: Optional[Budget] = under_way.get()
+            if budget is None:
+                return super().gettimeout()  # type: ignore[no-any-return]
+            return max(0.001, budget.ends - time.monotonic())
+
+    return Socket
+
+
+class _Connection(urllib3_connection.HTTPConnection):
+    response_class = _Response
+    debuglevel = 0  # http.client's own, if somebody turned it on, would print every header
+    _asked = 0  # requests since it was opened
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        budget = under_way.get()
+        if budget is not None:
+            budget.reused, budget.received = self._asked > 0, False
+        self._asked += 1
+        super().putrequest(*args, **kwargs)
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()  # as http.client would: it has to be there before it can be armed
+        budget = under_way.get()
+        if budget is None or not isinstance(data, (bytes, bytearray)):
+            return super().send(data)
+        for start in range(0, len(data), _AT_ONCE):
+            budget.arm(self.sock)
+            super().send(data[start:start + _AT_ONCE])
+
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        budget = under_way.get()
+        if budget is not None:
+            budget.arm(self.sock)  # for the handshake, which comes next
+
+    def _new_conn(self) -> socket.socket:
+        self._asked = 0
+        budget = under_way.get()
+        if budget is None:
+            return super()._new_conn()
+        try:
+            return self._connected(budget)
+        except socket.timeout as problem:
+            raise ConnectTimeoutError(self, "no connection in time") from problem
+        except OSError as problem:
+            raise NewConnectionError(self, "no connection") from problem
+
+    def _connected(self, budget: Budget) -> socket.socket:
+        """To the first of the name's addresses that answers. Each gets its share of the time."""
+        host = self._dns_host.strip("[]")
+        addresses = budget.names.addresses(host, self.port, budget.ends)
+        failure: OSError = OSError("the name has no address")
+        for number, (family, kind, protocol, _, address) in enumerate(addresses):
+            sock: socket.socket = _socket_class(socket.socket)(family, kind, protocol)
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                if self.source_address:
+                    sock.bind(self.source_address)
+                budget.arm(sock, share=len(addresses) - number)
+                sock.connect(address)
+                return sock
+            except OSError as problem:
+                sock.close()
+                failure = problem
+            except BaseException:
+                sock.close()
+                raise
+        raise failure
+
+
+class _TLSConnection(_Connection, urllib3_connection.HTTPSConnection):
+    pass
+
+
+class _Pool(connectionpool.HTTPConnectionPool):
+    @property
+    def ConnectionCls(self) -> Any:  # type: ignore[override]
+        standing = connectionpool.HTTPConnectionPool.ConnectionCls
+        return _Connection if standing is urllib3_connection.HTTPConnection else standing
+
+    def _get_conn(self, timeout: Optional[float] = None) -> Any:
+        connection: Any = super()._get_conn(timeout)
+        budget = under_way.get()
+        if budget is not None and budget.fresh and getattr(connection, "sock", None) is not None:
+            connection.close()
+            connection = self._new_conn()
+        return connection
+
+
+class _TLSPool(_Pool, connectionpool.HTTPSConnectionPool):
+    @property
+    def ConnectionCls(self) -> Any:  # type: ignore[override]
+        standing = connectionpool.HTTPSConnectionPool.ConnectionCls
+        return _TLSConnection if standing is urllib3_connection.HTTPSConnection else standing
+
+
+def adopt(manager: Any) -> None:
+    """Have a PoolManager of urllib3, or one for an HTTP proxy, make pools with our connections."""
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+
+class Names:
+    """Looks host names up in daemon threads, because ``getaddrinfo`` knows no timeout. Thread-safe.
+
+    One thread for each name under way, however many ask for it; it ends with the look-up.
+    """
+
+    def __init__(self) -> None:
+        anew_in_child(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+        self._lookups: Dict[Tuple[Any, ...], _Lookup] = {}  # under way
+
+    def addresses(self, host: str, port: int, ends: float) -> List[Any]:
+        """As ``socket.getaddrinfo`` has them. socket.timeout, socket.gaierror, UnicodeError."""
+        asked = (host, port, urllib3_addresses.allowed_gai_family(), socket.SOCK_STREAM)
+        try:
+            return socket.getaddrinfo(*asked, 0, socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            pass  # a name
+        with self._lock:
+            lookup = self._lookups.get(asked)
+            if lookup is None:
+                if len(self._lookups) >= _LOOKUPS:
+                    raise socket.gaierror(socket.EAI_AGAIN, "too many names are being looked up")
+                lookup = _Lookup()
+                threading.Thread(target=self._look_up, args=(asked, lookup), daemon=True,
+                                 name="rapidfailover-names").start()
+                self._lookups[asked] = lookup  # its thread waits for the lock before it takes this away again
+        if not lookup.over.wait(max(0.0, ends - time.monotonic())):
+            raise socket.timeout("the name was not found in time")
+        if lookup.problem is not None:
+            raise lookup.problem
+        return lookup.found
+
+    def _look_up(self, asked: Tuple[Any, ...], lookup: "_Lookup") -> None:
+        try:
+            lookup.found = socket.getaddrinfo(*asked)
+        except Exception as problem:  # gaierror, and UnicodeError for what is no name at all
+            lookup.problem = problem
+        finally:
+            with self._lock:
+                self._lookups.pop(asked, None)
+            lookup.over.set()
+
+
+class _Lookup:
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.found: List[Any] = []
+        self.problem: Optional[Exception] = None
