@@ -22,6 +22,7 @@ the deadline, which play every phase over sockets on both, would tell.
 
 import http.client
 import io
+import os
 import socket
 import threading
 import time
@@ -83,16 +84,15 @@ class _Raw(io.RawIOBase):
         if self.dry:
             return 0
         budget = under_way.get()
-        if budget is None:
-            return self._file.readinto(buffer)  # type: ignore[no-any-return]
-        budget.arm(self._sock)
-        count = self._file.readinto(buffer)
-        if count:
+        if budget is not None:
+            budget.arm(self._sock)
+        count: Optional[int] = self._file.readinto(buffer)
+        if budget is not None and count:
             budget.received = True
             self._bytes += count
             if self._bytes > budget.limit:
                 raise ValueError("the answer is too long")
-        return count  # type: ignore[no-any-return]
+        return count
 
     def close(self) -> None:
         self._file.close()
@@ -171,7 +171,14 @@ class _Connection(urllib3_connection.HTTPConnection):
             super().send(data[start:start + _AT_ONCE])
 
     def _tunnel(self) -> None:
-        super()._tunnel()
+        sock: Any = self.sock
+        try:
+            super()._tunnel()
+        except BaseException:
+            handle = sock.detach()  # until Python 3.11 the proxy's answer is left open, and holds the socket
+            if handle >= 0:
+                os.close(handle)
+            raise
         budget = under_way.get()
         if budget is not None:
             budget.arm(self.sock)  # for the handshake, which comes next
