@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import re
 import stat
 import threading
 import time
@@ -122,8 +123,11 @@ class FileCache:
         try:
             # O_NONBLOCK: a foreign FIFO under our name would block for ever.
             handle = os.open(self._path(key), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                os.close(handle)
+                return default
             with open(handle, "rb") as file:
-                entry = json.loads(file.read() if stat.S_ISREG(os.fstat(handle).st_mode) else b"")
+                entry = json.loads(file.read())
             if entry["key"] != key or entry["expires"] <= time.time():
                 return default
             return base64.b64decode(entry["bytes"], validate=True) if "bytes" in entry else entry["value"]
@@ -133,13 +137,16 @@ class FileCache:
     def set(self, key: str, value: Any, timeout: Optional[float] = None) -> None:
         """Keep ``value`` for ``timeout`` seconds (a day when None, not at all when 0 or less)."""
         lifetime = _DAY if timeout is None else timeout
+        if lifetime <= 0:
+            return _remove(self._path(key))
         kept = {"bytes": base64.b64encode(value).decode()} if isinstance(value, bytes) else {"value": value}
         entry = json.dumps({"key": key, "expires": time.time() + lifetime, **kept}).encode()
         beside = f"{self._path(key)}.{os.getpid()}-{threading.get_ident()}.tmp"
         try:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
             try:
-                with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                _remove(beside)  # of a thread that was killed; or a link that somebody planted
+                with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                     file.write(entry)
                 os.replace(beside, self._path(key))
             except OSError:
@@ -151,17 +158,17 @@ class FileCache:
 
     def __len__(self) -> int:
         """How many entries are kept, those included that have expired and were not yet evicted."""
-        return len(self._files(_ENDING))
+        return len(self._files(_OURS))
 
     def _path(self, key: str) -> str:
         name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:40] + _ENDING
         return os.path.join(self._directory, name)
 
-    def _files(self, ending: str) -> List[Tuple[float, str]]:
+    def _files(self, names: "re.Pattern[str]") -> List[Tuple[float, str]]:
         """(when it was written, its path) for our files alone."""
         found = []
         for name in _listed(self._directory):
-            if name.endswith(ending):
+            if names.match(name):
                 path = os.path.join(self._directory, name)
                 try:
                     found.append((os.lstat(path).st_mtime, path))
@@ -170,15 +177,17 @@ class FileCache:
         return sorted(found)
 
     def _evict(self) -> None:
-        entries = self._files(_ENDING)
+        entries = self._files(_OURS)
         for _, path in entries[:max(0, len(entries) - self._max_entries)]:
             _remove(path)
-        for written, path in self._files(".tmp"):
+        for written, path in self._files(_LEFT):
             if time.time() - written > _DAY:  # left by a process that was killed
                 _remove(path)
 
 
 _ENDING = ".rapidfailover.json"
+_OURS = re.compile(r"[0-9a-f]{40}\.rapidfailover\.json$")
+_LEFT = re.compile(r"[0-9a-f]{40}\.rapidfailover\.json\.[0-9]+-[0-9]+\.tmp$")  # while it is being written
 _DAY = 86400.0
 
 
@@ -244,7 +253,7 @@ class Records:
             if version != _VERSION or age > max_age:
                 return None
             return Copy(self._parse(body), body, provider, age)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None  # somebody else's entry, or a torn one
 
 

@@ -70,17 +70,23 @@ class _OwnDialect(Dict[str, Route]):
         return Route(endpoint)
 
 
+# An adapt function that finds no account raises, and the 200 is a bad payload: it would hide the last good copy.
+
 def _adapt_tiktok_user(data: Any) -> Any:
     """``user`` and ``stats`` may come in snake_case (C): unique_id for uniqueId and so on."""
-    payload = data["data"]
-    renamed = {part: {_camel_case(name): value for name, value in fields.items()}
-               if isinstance(fields, dict) else fields for part, fields in payload.items()}
+    renamed = {part: {**{_camel_case(name): value for name, value in fields.items()}, **fields}
+               if isinstance(fields, dict) else fields for part, fields in data["data"].items()}
+    for fields in renamed.values():
+        for name in [name for name in fields if "_" in name] if isinstance(fields, dict) else ():
+            del fields[name]
+    _require(_get(renamed.get("user"), "uniqueId"))
     return {**data, "data": renamed}
 
 
 def _adapt_statistics_profile(data: Any) -> Any:
     """looter2's flat profile from statistics' ``data`` (both B, A): its ``cid`` is an id of its own, and stays out."""
     account = data["data"]
+    _require(_get(account, "screenName") or _get(account, "name"))
     adapted: Dict[str, Any] = {"status": True}
     for name, field in (("username", "screenName"), ("full_name", "name"), ("is_verified", "verified")):
         if field in account:
@@ -96,6 +102,8 @@ def _adapt_fresh_profile(data: Any) -> Any:
     ``urn`` is an id of its own, and stays out.
     """
     person = data["data"]
+    if isinstance(person, list) and len(person) == 1:
+        person = person[0]
     adapted = {}
     for name, fields in (("firstName", ("first_name", "firstName")), ("lastName", ("last_name", "lastName")),
                          ("headline", ("headline",)),
@@ -103,11 +111,17 @@ def _adapt_fresh_profile(data: Any) -> Any:
         found = [person[field] for field in fields if field in person]
         if found:
             adapted[name] = found[0]
+    _require(adapted.get("firstName") or adapted.get("publicIdentifier"))
     return {"success": True, "data": adapted}
 
 
-def _instagram_link(username: str) -> str:
-    return f"https://www.instagram.com/{quote(username, safe='')}/"
+def _require(name: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise ValueError("the payload names no account")
+
+
+def _instagram_link(username: Any) -> str:
+    return f"https://www.instagram.com/{quote(str(username), safe='')}/"
 
 
 def _linkedin_slug(link: str) -> str:

@@ -28,16 +28,20 @@ def main(argv: Optional[Sequence[str]] = None, *, registry: Optional[ProviderReg
     run: Callable[[argparse.Namespace, Optional[ProviderRegistry]], int] = arguments.run
     try:
         status = run(arguments, registry)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by who started us
+            sys.stdout.flush()
         return status
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # who read our output had enough, `| head` say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
     except FailoverError as error:
         _tell(f"{type(error).__name__}: {error}")
         return USAGE if isinstance(error, (UnknownPlatform, InvalidEndpoint)) else FAILED
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
+        if isinstance(error, BrokenPipeError):  # who read our output had enough, `| head` say
+            return PIPE_CLOSED
+        _tell(f"the output could not be written: {error.strerror}")
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _pair(text: str) -> Tuple[str, str]:
     name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=value")
+    if not name or not equals or any("\ud800" <= char <= "\udfff" for char in text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form name=value, in UTF-8")
     return name, value
 
 
@@ -88,8 +92,9 @@ def _tell(line: str) -> None:
 
 def _call(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -> int:
     params: Any = {}
-    for name, value in arguments.params:
-        params.setdefault(name, []).append(value)
+    for name, value in arguments.params:  # a name that is repeated is a list
+        known = params.get(name)
+        params[name] = value if known is None else [*known, value] if isinstance(known, list) else [known, value]
     cache = FileCache(arguments.cache) if arguments.cache else None
     # refresh=False: this process is gone before a refresh could land.
     with FailoverClient(registry, cache=cache, refresh=False) as client:
@@ -105,13 +110,17 @@ def _call(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -
 
 def _as_json(data: Any, indent: Optional[int]) -> str:
     """JSON that the stream can encode and that cannot steer a terminal (C1 control characters)."""
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    encoding = _encoding()
     try:
-        text = json.dumps(data, indent=indent, ensure_ascii=not unicode)
-        text.encode(sys.stdout.encoding or "ascii")
+        text = json.dumps(data, indent=indent, ensure_ascii=encoding.lower().replace("-", "") != "utf8")
+        text.encode(encoding)
     except UnicodeEncodeError:  # a lone surrogate
         text = json.dumps(data, indent=indent)
     return re.sub("[\x7f-\x9f]", lambda char: f"\\u{ord(char.group()):04x}", text)
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "ascii"
 
 
 def _health(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -> int:
@@ -157,7 +166,8 @@ def _matrix(arguments: argparse.Namespace, registry: Optional[ProviderRegistry])
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     for row in (head, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+        print(line.encode(_encoding(), "backslashreplace").decode(_encoding()))
 
 
 def _demo(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -> int:

@@ -4,12 +4,12 @@ import logging
 import threading
 import time
 from copy import copy as copy_of
-from typing import Any, Callable, Dict, Hashable, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import fork
 from .cache import LRUTTLCache, Records, key_of
-from .config import Attempt, Question, RefreshRequest, Result, check_seconds, encode_query
-from .errors import AllProvidersFailed, FailoverError, NoProvidersAvailable, NotFound, refusal
+from .config import Attempt, Question, RefreshRequest, Result, check_seconds, encode_query, plain
+from .errors import AllProvidersFailed, FailoverError, NoProvidersAvailable, NotFound, RequestRefused, refusal
 from .gateway import parse
 from .health import Monitor, side_by_side
 from .matrix import MATRIX, Rule, row
@@ -67,6 +67,8 @@ class FailoverClient:
             if not isinstance(status, int) or not isinstance(rule, Rule):
                 raise TypeError(f"matrix maps statuses to Rules, not {status!r} to {rule!r}")
         self._matrix = {**MATRIX, **matrix}
+        if not isinstance(refresh, bool) and not callable(refresh):
+            raise TypeError(f"refresh is True, False or a callable, not {refresh!r}")
         self._keys = Keys(api_key, refresh_key)
         self._records = Records(self.cache, parse, max(self._max_stale, self._fresh_for))
         self._transport = Transport(self._matrix, max_body)
@@ -98,7 +100,7 @@ class FailoverClient:
             return _result(question, within, copy.data, copy.provider, age=copy.age)
         if not self._coalesce:
             return self._decide(question, one, within)[0]
-        return self._share(question, one, whole, within)
+        return self._share(question, one, within)
 
     def _decide(self, question: Question, timeout: float, deadline: Deadline,
                 refreshing: bool = False) -> Tuple[Result, bytes]:
@@ -125,7 +127,7 @@ class FailoverClient:
             api_key = api_key or self._keys.current(deadline)
             ask = _Asking(self._transport, visit, platform, sent, timeout, deadline)
             reply = ask(api_key)
-            if self._reads_as(reply, 429) and self._waited(reply, deadline):  # Wait + Retry
+            if self._reads_as(reply, 429) and self._waited(reply, ask, deadline):  # Wait + Retry
                 reply = ask(api_key)
             if self._reads_as(reply, 401):  # Refresh Key, and once more with the new one
                 api_key, problem = self._keys.renew(api_key, deadline)
@@ -186,6 +188,7 @@ class FailoverClient:
         their quota left are not asked. At 300 s that is at most 288 metered calls a day for each enabled
         provider. A forked child monitors nothing until it is told to.
         """
+        fork.check()
         self._interval = check_seconds("interval", interval)
         self._monitor.start(self._interval)
 
@@ -196,6 +199,7 @@ class FailoverClient:
 
     def close(self) -> None:
         """End refreshes and monitor, close idle connections. Calls under way finish; later ones refresh nothing."""
+        fork.check()
         self._monitor.stop()
         if self._refreshes is not None:
             self._refreshes.close()
@@ -209,31 +213,34 @@ class FailoverClient:
 
     def _question(self, platform: str, endpoint: str, params: Optional[Mapping[str, Any]]) -> Question:
         self.registry.serving(platform, endpoint)  # before anything else, so that its errors come first
+        platform, endpoint = plain(platform), plain(endpoint)
         query = encode_query(params)
         return Question(platform, endpoint, params or {}, query, key_of(platform, endpoint, query))
 
-    def _share(self, question: Question, timeout: float, whole: float, deadline: Deadline) -> Result:
+    def _share(self, question: Question, timeout: float, deadline: Deadline) -> Result:
         """Identical calls under way share one upstream request: its answer, a copy for each, or its error."""
-        same = (question.key, timeout, whole)
-        while True:
-            flight, leading = self._flights.join(same)
-            if leading:
-                try:
-                    result, flight.body = self._decide(question, timeout, deadline)
-                    flight.result = result
-                    return result
-                except FailoverError as error:
-                    flight.error = error
-                    raise
-                finally:
-                    self._flights.land(same, flight)
-            if not flight.landed.wait(max(deadline.left(), 0.0)):
-                return self._decide(question, timeout, deadline)[0]  # no time is left: the copy, or the error
-            if flight.result is not None:
-                return flight.result._replace(data=parse(flight.body), elapsed=deadline.elapsed())
-            if flight.error is not None:
-                raise copy_of(flight.error)
-            # Its leader was interrupted: ask for ourselves.
+        mine = _Flight(timeout, deadline)
+        try:
+            while True:
+                flight = self._flights.join(question.key, mine)
+                if flight is mine:
+                    mine.result, mine.body = self._decide(question, timeout, deadline)
+                    return mine.result
+                flight.landed.wait(max(min(deadline.left(), flight.deadline.left()), 0.0))
+                if deadline.left() <= 0:
+                    return self._decide(question, timeout, deadline)[0]  # the copy, or the error
+                result, error = flight.result, flight.error
+                if result is not None and (not result.stale or flight.had_time_of(mine)):
+                    return result._replace(data=parse(flight.body), elapsed=deadline.elapsed(),
+                                           quota=result.quota and dict(result.quota))
+                if error is not None and (isinstance(error, (RequestRefused, NotFound)) or flight.had_time_of(mine)):
+                    raise copy_of(error)
+                # Its leader was interrupted, or had less time than this call has: ask for ourselves.
+        except FailoverError as error:
+            mine.error = error
+            raise
+        finally:
+            self._flights.land(question.key, mine)
 
     def _reads_as(self, reply: Reply, status: int) -> bool:
         return row(reply.status, self._matrix) == status
@@ -252,12 +259,19 @@ class FailoverClient:
         fork.check()
         if isinstance(platforms, str):
             platforms = [platforms]
-        checkups = [checkup for platform in (self.registry.platforms if platforms is None else platforms)
+        asked = list(dict.fromkeys(self.registry.platforms if platforms is None else platforms))
+        for platform in asked:
+            self.registry.get_available_providers(platform)  # UnknownPlatform, before any trial is taken
+        api_key = self._keys.current(Deadline(self._timeout)) if asked else Key()
+        checkups = [checkup for platform in asked
                     for checkup in self.registry.checkups(platform, self._timeout, sparing=sparing)]
-        api_key = self._keys.current(Deadline(self._timeout)) if any(checkup.visit for checkup in checkups) else Key()
         results: Dict[str, Dict[str, Dict[str, Any]]] = {checkup.platform: {} for checkup in checkups}
-        for checkup, health in zip(checkups, side_by_side(lambda each: self._check_up(each, api_key), checkups)):
-            results[checkup.platform][checkup.provider.name] = health
+        try:
+            for checkup, health in zip(checkups, side_by_side(lambda each: self._check_up(each, api_key), checkups)):
+                results[checkup.platform][checkup.provider.name] = health
+        finally:
+            for checkup in checkups:
+                self.registry.give_back(checkup.visit)
         return results
 
     def _check_up(self, checkup: Checkup, api_key: Key) -> Dict[str, Any]:
@@ -274,10 +288,12 @@ class FailoverClient:
             return {"status": "healthy", "latency_ms": round(1000 * attempt.elapsed, 2)}
         return {"status": "unhealthy", "error": _said(attempt)}
 
-    def _waited(self, reply: Reply, deadline: Deadline) -> bool:
+    def _waited(self, reply: Reply, ask: "_Asking", deadline: Deadline) -> bool:
         """Wait for as long as a 429 asks for, where that is worth it; False: not at all."""
         wait = min(_UNTOLD_WAIT, self._max_wait) if reply.hold is None else reply.hold
-        if not self._matrix[429].retry or wait > self._max_wait or wait >= deadline.left():
+        used_up = reply.quota is not None and reply.quota.get("remaining") == 0
+        if not self._matrix[429].retry or used_up or wait > self._max_wait or wait >= deadline.left() \
+                or not ask.has_time():
             return False
         time.sleep(wait)
         return True
@@ -310,38 +326,47 @@ class FailoverClient:
 class _Flight:
     """One call that others wait for."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float, deadline: Deadline) -> None:
         self.leader = threading.get_ident()
+        self.timeout = timeout
+        self.deadline = deadline
         self.landed = threading.Event()
         self.result: Optional[Result] = None
         self.body = b""
         self.error: Optional[FailoverError] = None
 
+    def had_time_of(self, other: "_Flight") -> bool:
+        """Whether it could do as much as the other, which came later, can."""
+        return self.timeout >= other.timeout and self.deadline.whole >= other.deadline.whole
+
 
 class _Flights:
-    """The calls under way, by what makes two of them identical."""
+    """The calls under way, by their cache keys."""
 
     def __init__(self) -> None:
         fork.anew_in_child(self._renew)
 
     def _renew(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: Dict[Hashable, _Flight] = {}
+        self._under_way: Dict[str, _Flight] = {}
 
-    def join(self, same: Hashable) -> Tuple[_Flight, bool]:
-        """The flight of this call, and whether it leads it. Nobody waits for a call of its own thread."""
-        with self._lock:
-            flight = self._under_way.get(same)
-            if flight is not None and flight.leader != threading.get_ident():
-                return flight, False
-            flight = self._under_way[same] = _Flight()
-            return flight, True
+    def join(self, key: str, mine: _Flight) -> _Flight:
+        """The flight to wait for, or ``mine``, which others may wait for from now on.
 
-    def land(self, same: Hashable, flight: _Flight) -> None:
+        Nobody waits for a call of its own thread, nor for one whose time is over: an interrupt can arrive
+        anywhere, and may have kept its leader from saying that it landed.
+        """
         with self._lock:
-            if self._under_way.get(same) is flight:
-                del self._under_way[same]
-        flight.landed.set()
+            flight = self._under_way.get(key)
+            if flight is None or flight.leader == mine.leader or flight.landed.is_set() or flight.deadline.left() <= 0:
+                flight = self._under_way[key] = mine
+            return flight
+
+    def land(self, key: str, mine: _Flight) -> None:
+        mine.landed.set()
+        with self._lock:
+            if self._under_way.get(key) is mine:
+                del self._under_way[key]
 
 
 class _Asking:
@@ -356,6 +381,7 @@ class _Asking:
         self._deadline = deadline
         self._began = deadline.elapsed()
         self._requests = 0
+        self._took = 0.0  # seconds, the last request
         left, others = deadline.left(), visit.still_to_ask - 1
         self._share = min(timeout, max(left / visit.still_to_ask, left - _RESERVE * others))
 
@@ -363,9 +389,14 @@ class _Asking:
         began = self._deadline.elapsed()
         seconds = min(self._share, self._deadline.left())
         reply = self._transport.ask(self._platform, self._visit.provider, self._sent, api_key, seconds)
-        self._share -= self._deadline.elapsed() - began
+        self._took = self._deadline.elapsed() - began
+        self._share -= self._took
         self._requests += 1 + reply.retries
         return reply
+
+    def has_time(self) -> bool:
+        """Whether an answer that takes as long as the last one would be in time."""
+        return self._share > self._took
 
     def attempt(self, reply: Reply, action: str) -> Attempt:
         """The attempt as it ended."""

@@ -9,6 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 __all__ = [
     "Attempt", "ProviderConfig", "Question", "RefreshRequest", "Result", "Route", "check_seconds", "encode_query",
+    "plain",
 ]
 
 
@@ -54,6 +55,7 @@ class ProviderConfig:
             value = getattr(self, name)
             if not isinstance(value, str) or not value.strip():
                 raise ValueError(f"a provider's {name} is a non-empty text, not {value!r}")
+            object.__setattr__(self, name, plain(value))
         if not isinstance(self.priority, int) or isinstance(self.priority, bool):
             raise ValueError(f"the priority of {self.name} is a whole number, not {self.priority!r}")
         url = f"https://{self.host}" if self.base_url is None else self.base_url
@@ -65,7 +67,7 @@ class ProviderConfig:
         for endpoint, route in (self.routes or {}).items():
             if not isinstance(route, Route):
                 raise ValueError(f"the route of {self.name} for {endpoint!r} is a Route, not {route!r}")
-        object.__setattr__(self, "base_url", url.rstrip("/"))
+        object.__setattr__(self, "base_url", plain(url).rstrip("/"))
 
 
 class RefreshRequest(NamedTuple):
@@ -111,6 +113,11 @@ class Result(NamedTuple):
     quota: Optional[Mapping[str, Any]] = None  # {"limit", "remaining", "reset"} as far as the provider told
 
 
+def plain(text: str) -> str:
+    """A text that is nothing else: an f-string would format a member of an Enum by its name."""
+    return str.__str__(text)
+
+
 def check_seconds(name: str, value: Any, *, zero: bool = False) -> float:
     """``value`` as a finite positive number of seconds, or a ValueError that names the option."""
     try:
@@ -142,7 +149,7 @@ def encode_query(params: Optional[Mapping[str, Any]]) -> str:
             if not isinstance(one, (str, int, float)):
                 raise TypeError(f"params[{name!r}] is a text, a number, None or a list of those, "
                                 f"not {type(one).__name__}")
-            pairs.append((name, str.__str__(one) if isinstance(one, str) else one))  # an Enum's value, not its name
+            pairs.append((plain(name), plain(one) if isinstance(one, str) else one))
     return urlencode(sorted(pairs, key=lambda pair: pair[0]))
 
 

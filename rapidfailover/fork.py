@@ -1,14 +1,16 @@
 """What is made anew in a forked child: locks that another thread may have held, threads, shared sockets."""
 
 import os
+import threading
 from types import FunctionType
-from typing import Any
+from typing import Any, Dict
 from weakref import WeakKeyDictionary
 
 __all__ = ["anew_in_child", "check"]
 
 _things: "WeakKeyDictionary[object, FunctionType]" = WeakKeyDictionary()
 _pid = os.getpid()
+_renewing: Dict[int, threading.Lock] = {}  # by process: one that was inherited may be locked
 
 
 def anew_in_child(method: Any) -> None:
@@ -25,9 +27,12 @@ def check() -> None:
 
 def _in_child() -> None:
     global _pid
-    _pid = os.getpid()
-    for thing, renew in list(_things.items()):
-        renew(thing)
+    pid = os.getpid()
+    with _renewing.setdefault(pid, threading.Lock()):  # the other threads of the child wait until all is new
+        if _pid != pid:
+            for thing, renew in list(_things.items()):
+                renew(thing)
+            _pid = pid
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

@@ -74,6 +74,7 @@ def interpret(status: int, headers: Mapping[str, str], body: bytes, endpoint: st
             break
     if status == 429 and (hold == math.inf or quota is not None and quota.get("remaining") == 0):
         hold = (quota or {}).get("reset", math.inf)  # the quota, whatever else is said: no use to ask before
+        quota = None if quota is None else {**quota, "remaining": 0}
     return Meaning(meant, words, None, hold, quota)
 
 

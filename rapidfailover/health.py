@@ -11,6 +11,8 @@ __all__ = ["Monitor", "side_by_side"]
 
 _log = logging.getLogger(__package__)
 
+_YEAR = 31_536_000.0  # seconds; a thread cannot wait for much longer
+
 Item = TypeVar("Item")
 Told = TypeVar("Told")
 
@@ -45,14 +47,16 @@ class Monitor:
         anew_in_child(self._renew)
 
     def _renew(self) -> None:
+        self._lock = threading.Lock()
         self._stop = threading.Event()
 
     def start(self, interval: float) -> None:
         """Begin, or go on at another interval."""
-        self.stop()
-        self._stop = threading.Event()
-        threading.Thread(target=self._watch, args=(interval, self._stop), daemon=True,
-                         name="rapidfailover-monitor").start()
+        with self._lock:
+            self._stop.set()
+            self._stop = threading.Event()
+            threading.Thread(target=self._watch, args=(min(interval, _YEAR), self._stop), daemon=True,
+                             name="rapidfailover-monitor").start()
 
     def stop(self) -> None:
         self._stop.set()
@@ -63,3 +67,5 @@ class Monitor:
                 self._check()
             except FailoverError as error:  # no key, say
                 _log.warning("the health check failed: %s", error)
+            except Exception:  # at the top of a thread: no new one could be started, say
+                _log.exception("the health check met a bug")

@@ -53,8 +53,10 @@ class RefreshQueue:
     def put(self, key: str, request: RefreshRequest) -> None:
         """Queue a refresh, unless it is queued already. Never fails: a full queue costs a log line."""
         with self._changed:
-            if self._closed or key in self._entries:
+            if self._closed:
                 return
+            if key in self._entries:
+                return self._ensure_thread()
             full = len(self._entries) >= _LONGEST_QUEUE
             if not full:
                 self._entries[key] = _Entry(request, self._clock() + _FIRST_PAUSE)
@@ -147,6 +149,7 @@ class HandOver:
         anew_in_child(self._renew)
 
     def _renew(self) -> None:
+        self._closed = False
         self._handed: Dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -157,7 +160,7 @@ class HandOver:
     def put(self, key: str, request: RefreshRequest) -> None:
         now = self._clock()
         with self._lock:
-            if now - self._handed.get(key, -_HANDED) < _HANDED:
+            if self._closed or now - self._handed.get(key, now - _HANDED) < _HANDED:
                 return
             self._handed[key] = now
             if len(self._handed) > _LONGEST_QUEUE:
@@ -169,7 +172,11 @@ class HandOver:
                          request.platform, request.endpoint, type(problem).__name__)
 
     def discard(self, key: str) -> None:
-        self._handed.pop(key, None)
+        if key in self._handed:
+            with self._lock:
+                self._handed.pop(key, None)
 
     def close(self) -> None:
-        self._handed.clear()
+        with self._lock:
+            self._closed = True
+            self._handed.clear()

@@ -211,6 +211,12 @@ class ProviderRegistry:
                 checkups.append(Checkup(platform, entry.provider, visit, why_not))
         return checkups
 
+    def give_back(self, visit: Optional[Visit]) -> None:
+        """Leave that was not used, or was already reported: its trial is free for others."""
+        if visit is not None and visit.ticket is not None:
+            with self._lock:
+                visit.entry.circuit.release(visit.ticket)
+
     def report(self, visit: Visit, said: str = "", *, fault: bool = False, rate_limited: bool = False,
                hold: Optional[float] = None, quota: Optional[Dict[str, float]] = None) -> None:
         """The verdict on a visit. An answer that is neither a fault nor a hold shows the provider alive."""

@@ -120,6 +120,8 @@ class FakeRapidAPI:
 
     def close(self) -> None:
         """Stop listening and drop every connection."""
+        if not self._thread.is_alive():
+            return  # closed already
         self._wake.send(b"x")
         self._thread.join()
         for key in list(self._selector.get_map().values()):

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -24,7 +25,7 @@ from urllib3.exceptions import TimeoutError as PoolTimeout
 from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
-from .config import ProviderConfig, Question, Route, encode_query
+from .config import ProviderConfig, Question, Route, encode_query, plain
 from .errors import InvalidAPIKey, MissingAPIKey
 from .fork import anew_in_child
 from .gateway import as_utf8, clean, interpret
@@ -80,9 +81,10 @@ def outgoing(question: Question, route: Optional[Route]) -> Outgoing:
         query = encode_query(route.params(dict(params)))
     else:
         query = question.query if json_body is None else ""
-    is_own = route.path == question.endpoint and (json_body == params and not query or query == question.query)
+    path = plain(route.path)
+    is_own = path == question.endpoint and (json_body == params and not query or query == question.query)
     body = None if json_body is None else json.dumps(json_body).encode()
-    return Outgoing(question.endpoint, route.method, route.path, query, body, is_own, route.adapt)
+    return Outgoing(question.endpoint, route.method, path, query, body, is_own, route.adapt)
 
 
 class Key(str):
@@ -96,8 +98,9 @@ class Deadline:
     """When a call has to be over. All times in seconds."""
 
     def __init__(self, seconds: float) -> None:
+        self.whole = min(seconds, _FOR_EVER)
         self._began = time.monotonic()
-        self._ends = self._began + min(seconds, _FOR_EVER)
+        self._ends = self._began + self.whole
 
     def left(self) -> float:
         return self._ends - time.monotonic()
@@ -430,33 +433,36 @@ class Keys:
         """
         if self._refresh_key is None:
             return None, ""
-        with self._lock:
-            if old in self._renewed:
-                return self._renewed[old], ""
-            renewal = self._renewals.get(old)
-            leading = renewal is None
-            if renewal is None:
-                renewal = self._renewals[old] = _Renewal()
-        if leading:
-            self._run(old, renewal, deadline)
-        elif not renewal.over.wait(max(deadline.left(), 0.0)):
-            return None, "refresh_key is still running"
-        return renewal.key, renewal.problem
+        mine = _Renewal()
+        try:  # from before anybody can wait for it: an interrupt can arrive anywhere
+            with self._lock:
+                if old in self._renewed:
+                    return self._renewed[old], ""
+                renewal = self._renewals.setdefault(old, mine)
+            if renewal is mine:
+                self._run(old, mine, deadline)
+            elif not renewal.over.wait(max(deadline.left(), 0.0)):
+                return None, "refresh_key is still running"
+            return renewal.key, renewal.problem
+        finally:
+            mine.over.set()
+            with self._lock:
+                if self._renewals.get(old) is mine:
+                    del self._renewals[old]
 
     def _run(self, old: Key, renewal: "_Renewal", deadline: Deadline) -> None:
         try:
-            renewal.key = _checked("refresh_key()", _told(deadline, self._refresh_key, str(old)))
-            if renewal.key == old:
-                renewal.key, renewal.problem = None, "refresh_key returned the same key"
+            new = _checked("refresh_key()", _told(deadline, self._refresh_key, str(old)))
         except (MissingAPIKey, InvalidAPIKey) as problem:
             renewal.problem = str(problem)
-        finally:
-            with self._lock:
-                if renewal.key is not None:
-                    self._renewed.pop(renewal.key, None)  # in use again: no circles
-                    self._renewed[old] = renewal.key
-                del self._renewals[old]
-            renewal.over.set()
+            return
+        if new == old:
+            renewal.problem = "refresh_key returned the same key"
+            return
+        with self._lock:
+            self._renewed.pop(new, None)  # in use again: no circles
+            self._renewed[old] = new
+        renewal.key, renewal.problem = new, ""
 
 
 class _Renewal:
@@ -495,4 +501,19 @@ def _without(key: str, text: Any) -> Any:
     """``text`` (str or bytes) with every echo of the key replaced."""
     if len(key) < _SHORTEST_ECHO:
         return text
-    return text.replace(key, "***") if isinstance(text, str) else text.replace(key.encode(), b"***")
+    if isinstance(text, str):
+        return text.replace(key, "***")
+    text = text.replace(key.encode(), b"***")
+    # JSON may spell any character in another way. It has no reason to for letters and digits, so this is rare.
+    if b"\\" in text and (_SPELT_OUT.search(text) or not key.isalnum()):
+        text = re.sub(b"".join(map(_spellings, key)), b"***", text)
+    return text
+
+
+_SPELT_OUT = re.compile(rb"\\u00[2-7]")
+
+
+def _spellings(char: str) -> bytes:
+    """A pattern for one character of a key in a JSON text."""
+    escaped = rb"\\" + re.escape(char).encode() + b"|" if char in '"\\/' else b""
+    return b"(?:%b%b|\\\\u(?i:%04x))" % (escaped, re.escape(char).encode(), ord(char))

@@ -30,8 +30,8 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Dict, List, Optional, Tuple
 
-from urllib3 import connection as urllib3_connection
 from urllib3 import connectionpool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import connection as urllib3_addresses
 
@@ -148,7 +148,7 @@ def _socket_class(base: Any) -> Any:
     return Socket
 
 
-class _Connection(urllib3_connection.HTTPConnection):
+class _Connection(HTTPConnection):
     response_class = _Response
     debuglevel = 0  # http.client's own, if somebody turned it on, would print every header
     _asked = 0  # requests since it was opened
@@ -219,7 +219,7 @@ class _Connection(urllib3_connection.HTTPConnection):
         raise failure
 
 
-class _TLSConnection(_Connection, urllib3_connection.HTTPSConnection):
+class _TLSConnection(_Connection, HTTPSConnection):
     pass
 
 
@@ -227,12 +227,13 @@ class _Pool(connectionpool.HTTPConnectionPool):
     @property
     def ConnectionCls(self) -> Any:  # type: ignore[override]
         standing = connectionpool.HTTPConnectionPool.ConnectionCls
-        return _Connection if standing is urllib3_connection.HTTPConnection else standing
+        return _Connection if standing is HTTPConnection else standing
 
     def _get_conn(self, timeout: Optional[float] = None) -> Any:
         connection: Any = super()._get_conn(timeout)
         budget = under_way.get()
-        if budget is not None and budget.fresh and getattr(connection, "sock", None) is not None:
+        stale = budget is not None and budget.fresh and getattr(connection, "sock", None) is not None
+        if stale or not isinstance(connection, self.ConnectionCls):  # the tool came, or went, in between
             connection.close()
             connection = self._new_conn()
         return connection
@@ -242,7 +243,7 @@ class _TLSPool(_Pool, connectionpool.HTTPSConnectionPool):
     @property
     def ConnectionCls(self) -> Any:  # type: ignore[override]
         standing = connectionpool.HTTPSConnectionPool.ConnectionCls
-        return _TLSConnection if standing is urllib3_connection.HTTPSConnection else standing
+        return _TLSConnection if standing is HTTPSConnection else standing
 
 
 def adopt(manager: Any) -> None:

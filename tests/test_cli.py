@@ -216,3 +216,32 @@ def test_it_runs_as_a_module_and_names_itself_so():
     assert done.returncode == 0 and done.stdout.startswith("usage: python -m rapidfailover ")
     for command in ("call", "health", "providers", "matrix", "demo"):
         assert re.search(rf"^    {command}\s", done.stdout, re.MULTILINE)
+
+
+# --- odd outputs and inputs ---
+
+def test_a_secondary_in_a_dialect_of_its_own_is_asked_too(rapidapi, run):
+    rapidapi.fail("instagram-looter2", 503)
+    status, _, err = run("call", "instagram", "/profile", "username=ada")
+    assert status == 0 and "fresh from instagram-stats" in err
+    status, _, err = run("call", "linkedin", "/person_deep", "link=https://www.linkedin.com/in/ada")
+    assert status == 0 and json.loads(rapidapi.requests[-1].body) == {"link": "https://www.linkedin.com/in/ada"}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("redirect, status", [(">/dev/full", 1), (">&-", 0)])
+def test_an_output_that_takes_nothing_is_no_traceback(redirect, status):
+    done = subprocess.run(f"{sys.executable} -m rapidfailover matrix {redirect}", shell=True, cwd=ROOT, stderr=subprocess.PIPE)
+    assert done.returncode == status and b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr
+
+
+def test_an_argument_that_is_no_utf8_is_wrong_usage(run):
+    with pytest.raises(SystemExit) as caught:
+        run("call", "tiktok", "/user/info", "unique_id=\udcff")
+    assert caught.value.code == 2
+
+
+def test_words_that_the_terminal_cannot_show_are_escaped():
+    code = "from rapidfailover import cli; cli._table(('a',), [('\u5fd9',)])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONIOENCODING": "latin-1"}, stdout=subprocess.PIPE)
+    assert done.returncode == 0 and b"\\u5fd9" in done.stdout

@@ -7,6 +7,8 @@ import pytest
 from conftest import NO_RETRY, in_threads
 
 from rapidfailover import AllProvidersFailed, BadRequest
+from rapidfailover.client import _Flight
+from rapidfailover.transport import Deadline
 
 USER = ("tiktok", "/user/info", {"unique_id": "ada"})
 TIKTOK = ("tiktok-scraper7", "tiktok-feature", "tiktok-tikwm")
@@ -34,11 +36,37 @@ def test_different_questions_do_not_wait_for_each_other(rapidapi, client):
     assert len(rapidapi.requests) == 5
 
 
-def test_nor_do_calls_that_allow_different_times(rapidapi, client):
-    """One that gives up early must not fail another that would have waited."""
+def test_calls_that_allow_different_times_share_an_answer(rapidapi, client):
     rapidapi.delay("tiktok-scraper7", 0.3)
-    in_threads(2, lambda number: client.call(*USER, timeout=5.0 + number))
-    assert len(rapidapi.requests) == 2
+    in_threads(3, lambda number: client.call(*USER, timeout=5.0 + number, deadline=9.0 - number))
+    assert len(rapidapi.requests) == 1
+
+
+def test_one_that_gives_up_early_does_not_fail_another_that_can_wait(rapidapi, client):
+    for name in TIKTOK:
+        rapidapi.delay(name, 0.4)
+    hasty = threading.Thread(target=lambda: pytest.raises(AllProvidersFailed, client.call, *USER, timeout=0.1))
+    hasty.start()
+    time.sleep(0.05)
+    assert client.call(*USER).provider == "tiktok-scraper7"
+    hasty.join(10)
+
+
+def test_what_is_shared_is_each_ones_own(rapidapi, client):
+    rapidapi.delay("tiktok-scraper7", 0.2)
+    results = []
+    in_threads(2, lambda number: results.append(client.call(*USER)))
+    first, second = results
+    assert first.quota == second.quota and first.quota is not second.quota and first.data is not second.data
+
+
+def test_a_leader_that_was_interrupted_before_it_could_say_so_holds_nobody_for_long(rapidapi, client):
+    dead = _Flight(15.0, Deadline(0.2))
+    dead.leader = None
+    client._flights.join(client._question(*USER).key, dead)
+    began = time.monotonic()
+    assert client.call(*USER).provider == "tiktok-scraper7"
+    assert time.monotonic() - began < 2.0
 
 
 def test_it_can_be_switched_off(rapidapi, make_client):
@@ -126,8 +154,9 @@ def test_who_waits_keeps_its_own_deadline(rapidapi, client, copy):
 
 def test_who_has_no_time_left_to_ask_is_told_so(rapidapi, client):
     rapidapi.delay("tiktok-scraper7", 0.5)
-    flight, leading = client._flights.join((client._question(*USER).key, 15.0, 0.1))
+    flight = _Flight(15.0, Deadline(25.0))
     flight.leader = None  # another thread's, which does not come back
+    client._flights.join(client._question(*USER).key, flight)
 
     with pytest.raises(AllProvidersFailed, match="the time was over before anybody was asked"):
         client.call(*USER, deadline=0.1)

@@ -91,6 +91,29 @@ def test_what_a_provider_does_not_have_is_not_added():
         "success": True, "data": {"publicIdentifier": "ada"}}
 
 
+@pytest.mark.parametrize("name, payload", [
+    ("instagram-stats", {"data": []}), ("instagram-stats", {"data": {}}), ("instagram-stats", {"data": "x"}),
+    ("instagram-stats", {"data": {"screenName": None}}), ("instagram-stats", {"data": {"error": "no such account"}}),
+    ("linkedin-fresh", {"data": []}), ("linkedin-fresh", {"data": {}}), ("linkedin-fresh", {"data": {"urn": "x"}}),
+    ("tiktok-feature", {"data": {}}), ("tiktok-feature", {"data": {"user": None}}), ("tiktok-feature", {"data": {"user": {"unique_id": ""}}}),
+])
+def test_a_200_without_an_account_is_a_bad_payload_and_hides_no_good_copy(name, payload):
+    adapt, = {route.adapt for members in PROVIDERS.values() for config in members if config.name == name
+              for route in (config.routes or {}).values() if route.adapt}
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        adapt(payload)
+
+
+def test_the_camel_case_of_tiktok_feature_wins():
+    adapt = {config.name: config.routes for config in PROVIDERS["tiktok"]}["tiktok-feature"]["/user/info"].adapt
+    assert adapt({"data": {"user": {"uniqueId": "ada", "unique_id": ""}}}) == {"data": {"user": {"uniqueId": "ada"}}}
+
+
+def test_a_number_is_said_in_every_dialect(rapidapi, client):
+    rapidapi.fail("instagram-looter2", 503)
+    assert client.call("instagram", "/profile", {"username": 123}).provider == "instagram-stats"
+
+
 def test_tiktok_feature_may_answer_in_snake_case(make_client):
     body = {"code": 0, "data": {"user": {"unique_id": "ada", "avatar_larger": "u", "sec_uid": "s", "id": "1"},
                                 "stats": {"follower_count": 7, "heartCount": 9}, "other": 1}}

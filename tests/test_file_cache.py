@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -179,12 +180,40 @@ def test_kill_9_in_the_middle_leaves_whole_entries_only(directory):
 def test_what_a_killed_writer_left_is_swept_up_a_day_later(directory):
     cache = FileCache(directory)
     directory.mkdir()
-    old, young = directory / "a.rapidfailover.json.1-1.tmp", directory / "b.rapidfailover.json.2-2.tmp"
-    for path in (old, young):
+    old, young = (directory / f"{letter * 40}.rapidfailover.json.1-1.tmp" for letter in "ab")
+    others = directory / "report.tmp", directory / "x.rapidfailover.json"
+    for path in (old, young, *others):
         path.write_text("half an ent")
-    os.utime(old, (0, 0))
+        os.utime(path, (0, 0))
+    os.utime(young)
     cache.set("key", b"1")
     assert not old.exists() and young.exists() and len(cache) == 1
+    assert all(path.exists() for path in others)
+
+
+def test_a_planted_link_is_not_followed(directory):
+    cache = FileCache(directory)
+    directory.mkdir()
+    precious = directory / "precious"
+    precious.write_text("mine")
+    os.symlink(precious, f"{cache._path('key')}.{os.getpid()}-{threading.get_ident()}.tmp")
+    cache.set("key", b"1")
+    assert precious.read_text() == "mine" and cache.get("key") == b"1"
+
+
+def test_what_is_no_file_is_a_miss_and_keeps_nothing_open(directory):
+    cache = FileCache(directory)
+    os.makedirs(cache._path("key"))
+    before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else None
+    assert all(cache.get("key") is None for _ in range(5))
+    assert before is None or len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_lifetime_of_nothing_removes_the_entry_and_no_other(directory):
+    cache = FileCache(directory, max_entries=1)
+    cache.set("kept", b"1")
+    cache.set("gone", b"2", 0)
+    assert cache.get("kept") == b"1" and cache.get("gone") is None
 
 
 def test_it_serves_the_client_and_the_next_process(rapidapi, directory):

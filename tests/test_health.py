@@ -8,6 +8,7 @@ from conftest import KEY, NO_RETRY, Clock
 
 import rapidfailover
 from rapidfailover import MissingAPIKey, ProviderConfig, ProviderRegistry, UnknownPlatform
+from rapidfailover.health import Monitor
 
 ALL = {
     "tiktok": ["tiktok-scraper7", "tiktok-feature", "tiktok-tikwm"], "instagram": ["instagram-looter2", "instagram-stats"],
@@ -103,6 +104,23 @@ def test_without_a_key_it_says_so(make_client, monkeypatch):
         make_client(api_key=None).check_provider_health()
 
 
+@pytest.mark.parametrize("platforms, options", [(["tiktok", "nope"], {}), (["tiktok"], {"api_key": None})])
+def test_a_check_that_could_not_begin_keeps_no_trial(rapidapi, make_client, monkeypatch, clock, platforms, options):
+    monkeypatch.delenv("RAPIDAPI_KEY", raising=False)
+    registry = ProviderRegistry(rapidapi.providers, clock=clock)
+    for _ in range(3):
+        registry.mark_error("tiktok", "tiktok-scraper7")
+    clock.tick(900)
+    with pytest.raises((UnknownPlatform, MissingAPIKey)):
+        make_client(registry, **options).check_provider_health(platforms)
+    assert make_client(registry).call("tiktok", "/user/info", {"unique_id": "ada"}).provider == "tiktok-scraper7"
+
+
+def test_a_platform_that_is_named_twice_is_asked_once(rapidapi, client):
+    client.check_provider_health(["youtube", "youtube"])
+    assert len(rapidapi.requests) == 1
+
+
 def test_a_bug_of_ours_is_not_swallowed_in_a_thread(client, monkeypatch):
     monkeypatch.setattr(client._transport, "ask", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -183,3 +201,20 @@ def test_without_a_key_it_says_so_and_goes_on(rapidapi, make_client, caplog):
 def test_an_interval_is_a_positive_finite_time(client, interval):
     with pytest.raises(ValueError, match="interval"):
         client.monitor(interval=interval)
+
+
+def test_it_outlives_what_it_did_not_expect():
+    checks = []
+
+    def check():
+        checks.append(1)
+        raise RuntimeError("can't start new thread")
+
+    monitor = Monitor(check)
+    monitor.start(0.01)
+    assert wait_until(lambda: len(checks) >= 3)
+    monitor.stop()
+    monitor.start(1e300)
+    assert wait_until(lambda: len(monitors()) == 1) and monitors()[0].is_alive()
+    monitor.stop()
+    assert wait_until(lambda: not monitors())

@@ -298,3 +298,21 @@ def test_only_a_result_or_a_failover_error_comes_out(status, headers, body):
             state = registry.snapshot()["raw"]["raw"]
             assert 0 <= (state["hold_until"] or 0) <= 3600
             json.dumps(state, allow_nan=False)
+
+
+def test_a_quota_that_resets_soon_is_not_waited_for(rapidapi, make_client):
+    client = make_client(max_wait=5.0)
+    rapidapi.quota("tiktok-scraper7", 0, reset=1.9)
+    rapidapi.fail("tiktok-scraper7", "quota")
+    result = client.call(*USER)
+    assert result.provider == "tiktok-feature" and result.attempts[0].retries == 0 and result.elapsed < 1.0
+
+
+def test_no_retry_of_a_429_that_would_be_too_late(rapidapi, make_client):
+    client = make_client()
+    rapidapi.fail("tiktok-scraper7", "per-second")
+    rapidapi.delay("tiktok-scraper7", 0.3)
+    result = client.call(*USER, timeout=0.5)
+    assert [attempt.action for attempt in result.attempts] == ["rate limited", "success"]
+    assert result.attempts[0].retries == 0
+    assert client.registry.snapshot()["tiktok"]["tiktok-scraper7"]["hold_until"] > 0

@@ -6,11 +6,12 @@ import threading
 import time
 
 import pytest
-from conftest import NO_RETRY, Clock
+from conftest import NO_RETRY, Clock, in_threads
 
 from rapidfailover import (
     AllProvidersFailed,
     BadRequest,
+    FailoverClient,
     FailoverError,
     NoProvidersAvailable,
     NotFound,
@@ -359,3 +360,41 @@ def test_what_was_handed_over_is_bounded_too(clock):
     for number in range(300):
         queue.put(f"k{number}", REQUEST)
     assert len(queue) == 256
+
+
+def test_nothing_is_handed_over_after_close():
+    handed = []
+    queue = HandOver(handed.append)
+    queue.close()
+    queue.put("key", RefreshRequest("tiktok", "/user/info", {}))
+    assert handed == [] and len(queue) == 0
+
+
+def test_handing_over_more_than_is_remembered_from_many_threads_harms_nobody():
+    queue = HandOver(lambda request: None)
+    request = RefreshRequest("tiktok", "/user/info", {})
+
+    def work(number):
+        for step in range(3000):
+            queue.put(f"{number} {step}", request)
+            queue.discard(f"{number} {step - 200}")
+
+    in_threads(4, work)
+    assert len(queue) <= 257
+
+
+def test_a_worker_that_was_ended_from_outside_is_started_again(monkeypatch):
+    queue = RefreshQueue(lambda request: None, clock=Clock())
+    request = RefreshRequest("tiktok", "/user/info", {})
+    dead = threading.Thread(target=lambda: None)
+    monkeypatch.setattr(queue, "_ensure_thread", lambda: setattr(queue, "_thread", dead))
+    queue.put("key", request)
+    monkeypatch.undo()
+    queue.put("key", request)
+    assert queue._thread is not dead and queue._thread.is_alive()
+    queue.close()
+
+
+def test_refresh_is_true_false_or_a_callable(rapidapi):
+    with pytest.raises(TypeError, match="refresh is True, False or a callable"):
+        FailoverClient(rapidapi.registry, refresh=3)
