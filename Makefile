@@ -16,7 +16,7 @@ demo: $(VENV)/.installed  ## watch the failover work, over real HTTP on this mac
 	$(BIN)/python -m rapidfailover demo
 
 test: $(VENV)/.installed-test  ## the test suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 4
 
 test-all:  ## the suite on every interpreter found from 3.8 to 3.13, and on the oldest requests and urllib3
 	@PYTHON=$(PYTHON) sh tests/all_versions.sh
@@ -29,7 +29,7 @@ types: $(VENV)/.installed-check  ## mypy --strict
 	$(BIN)/mypy
 
 check: lint types $(VENV)/.installed-test  ## lint, types, tests with branch coverage
-	$(BIN)/python -m pytest -q --cov
+	$(BIN)/python -m pytest -q -n 4 --cov
 
 vendor:  ## copy the package into your own tree: make vendor DEST=path/to/yours/failover
 	@test -n "$(DEST)" || { echo "usage: make vendor DEST=path/to/yours/failover"; exit 2; }

@@ -18,7 +18,7 @@ suite() {  # name, python, further requirements
     "$python" -m venv "$venv" && "$venv/bin/python" -m pip install -q -e '.[test]' "$@" || { failed="$failed $name"; return; }
     printf '%-8s %s: ' "$name" "$("$venv/bin/python" -c 'import requests, sys, urllib3
 print("Python %d.%d.%d, requests" % sys.version_info[:3], requests.__version__ + ", urllib3", urllib3.__version__)')"
-    "$venv/bin/python" -m pytest -q -p no:cacheprovider >"$venv/log" 2>&1 || { failed="$failed $name"; tail -n 40 "$venv/log"; }
+    "$venv/bin/python" -m pytest -q -n 4 -p no:cacheprovider >"$venv/log" 2>&1 || { failed="$failed $name"; tail -n 40 "$venv/log"; }
     tail -n 1 "$venv/log"
 }
 
