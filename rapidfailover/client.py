@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from contextlib import closing
 from copy import copy as copy_of
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -115,35 +116,36 @@ class FailoverClient:
         attempts: List[Attempt] = []
         not_found = 0
         api_key: Optional[Key] = None
-        for visit in self.registry.visits(platform, endpoint, deadline.left, early=refreshing):
-            if deadline.left() <= 0:
-                break
-            sent = _translated(question, visit)
-            if isinstance(sent, Attempt):  # does not serve this: skipped at no cost, and told
-                attempts.append(sent)
-                serving -= visit.ticket is not None
-                continue
-            # Try Primary Provider; next time round: Try Secondary Provider
-            api_key = api_key or self._keys.current(deadline)
-            ask = _Asking(self._transport, visit, platform, sent, timeout, deadline)
-            reply = ask(api_key)
-            if self._reads_as(reply, 429) and self._waited(reply, ask, deadline):  # Wait + Retry
+        with closing(self.registry.visits(platform, endpoint, deadline.left, early=refreshing)) as visits:
+            for visit in visits:
+                if deadline.left() <= 0:
+                    break
+                sent = _translated(question, visit)
+                if isinstance(sent, Attempt):  # does not serve this: skipped at no cost, and told
+                    attempts.append(sent)
+                    serving -= visit.ticket is not None
+                    continue
+                # Try Primary Provider; next time round: Try Secondary Provider
+                api_key = api_key or self._keys.current(deadline)
+                ask = _Asking(self._transport, visit, platform, sent, timeout, deadline)
                 reply = ask(api_key)
-            if self._reads_as(reply, 401):  # Refresh Key, and once more with the new one
-                api_key, problem = self._keys.renew(api_key, deadline)
-                reply = ask(api_key) if api_key else reply._replace(detail=f"{reply.detail} {problem}".strip())
+                if self._reads_as(reply, 429) and self._waited(reply, ask, deadline):  # Wait + Retry
+                    reply = ask(api_key)
+                if self._reads_as(reply, 401):  # Refresh Key, and once more with the new one
+                    api_key, problem = self._keys.renew(api_key, deadline)
+                    reply = ask(api_key) if api_key else reply._replace(detail=f"{reply.detail} {problem}".strip())
 
-            status, rule, attempt = self._verdict(visit, ask, reply)
-            attempts.append(attempt)
-            if rule == self._matrix[200]:  # Success 200? Yes: Return Data
-                self._keep(question, visit.provider.name, reply.body)
-                return _result(question, deadline, reply.data, visit.provider.name, attempts,
-                               quota=reply.quota), reply.body
-            if not rule.switch:
-                raise refusal(status, visit.provider.name, reply.status, reply.detail)
-            not_found += status == 404  # Log Error, Try Next
-            _log.warning("%s %s: %s; %s", platform, endpoint, _said(attempt),
-                         "asking the next provider" if visit.still_to_ask > 1 else "no provider is left to ask")
+                status, rule, attempt = self._verdict(visit, ask, reply)
+                attempts.append(attempt)
+                if rule == self._matrix[200]:  # Success 200? Yes: Return Data
+                    self._keep(question, visit.provider.name, reply.body)
+                    return _result(question, deadline, reply.data, visit.provider.name, attempts,
+                                   quota=reply.quota), reply.body
+                if not rule.switch:
+                    raise refusal(status, visit.provider.name, reply.status, reply.detail)
+                not_found += status == 404  # Log Error, Try Next
+                _log.warning("%s %s: %s; %s", platform, endpoint, _said(attempt),
+                             "asking the next provider" if visit.still_to_ask > 1 else "no provider is left to ask")
 
         if 0 < serving == not_found:  # no copy: it may have been deleted
             raise NotFound(f"{platform} {endpoint}: not found at any provider", platform=platform,
@@ -226,7 +228,7 @@ class FailoverClient:
                 if flight is mine:
                     mine.result, mine.body = self._decide(question, timeout, deadline)
                     return mine.result
-                flight.landed.wait(max(min(deadline.left(), flight.deadline.left()), 0.0))
+                flight.landed.wait(min(deadline.left(), flight.deadline.left()))
                 if deadline.left() <= 0:
                     return self._decide(question, timeout, deadline)[0]  # the copy, or the error
                 result, error = flight.result, flight.error
@@ -330,7 +332,7 @@ class _Flight:
         self.leader = threading.get_ident()
         self.timeout = timeout
         self.deadline = deadline
-        self.landed = threading.Event()
+        self.landed = fork.Latch()
         self.result: Optional[Result] = None
         self.body = b""
         self.error: Optional[FailoverError] = None
@@ -358,12 +360,12 @@ class _Flights:
         """
         with self._lock:
             flight = self._under_way.get(key)
-            if flight is None or flight.leader == mine.leader or flight.landed.is_set() or flight.deadline.left() <= 0:
+            if flight is None or flight.leader == mine.leader or flight.landed.is_open or flight.deadline.left() <= 0:
                 flight = self._under_way[key] = mine
             return flight
 
     def land(self, key: str, mine: _Flight) -> None:
-        mine.landed.set()
+        mine.landed.open()
         with self._lock:
             if self._under_way.get(key) is mine:
                 del self._under_way[key]

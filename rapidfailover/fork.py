@@ -1,4 +1,8 @@
-"""What is made anew in a forked child: locks that another thread may have held, threads, shared sockets."""
+"""What a fork and an interrupt leave behind.
+
+``anew_in_child``: locks that another thread may have held at the fork, threads that are not there, shared sockets.
+``Latch``: what to wait for where an interrupt can arrive anywhere.
+"""
 
 import os
 import threading
@@ -6,7 +10,7 @@ from types import FunctionType
 from typing import Any, Dict
 from weakref import WeakKeyDictionary
 
-__all__ = ["anew_in_child", "check"]
+__all__ = ["Latch", "anew_in_child", "check"]
 
 _things: "WeakKeyDictionary[object, FunctionType]" = WeakKeyDictionary()
 _pid = os.getpid()
@@ -33,6 +37,26 @@ def _in_child() -> None:
             for thing, renew in list(_things.items()):
                 renew(thing)
             _pid = pid
+
+
+class Latch:
+    """Opened once, for all who wait. An Event is three objects more, and stays locked where an interrupt meets it."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def open(self) -> None:
+        if not self.is_open:
+            self.is_open = True
+            self._lock.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it was opened by then."""
+        if not self.is_open and self._lock.acquire(timeout=min(max(seconds, 0.0), threading.TIMEOUT_MAX)):
+            self._lock.release()  # for the next one who waits
+        return self.is_open
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

@@ -6,7 +6,7 @@ The lock is held for a few lines of dictionary work, never over a request, a sle
 import logging
 import threading
 import time
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Generator, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from .catalog import PROBES, PROVIDERS
 from .circuit import Circuit, Ticket
@@ -148,7 +148,7 @@ class ProviderRegistry:
         return sum(entry.enabled and self._serves(entry, endpoint) for entry in entries.values())
 
     def visits(self, platform: str, endpoint: str, lease: Callable[[], float], *,
-               early: bool = False) -> Iterator[Visit]:
+               early: bool = False) -> "Generator[Visit, None, None]":
         """One provider after the other, each admitted by its circuit at the moment its turn comes.
 
         One that does not serve the endpoint comes without a ticket, to be told and not to be asked.

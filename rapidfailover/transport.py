@@ -14,11 +14,11 @@ import threading
 import time
 import zlib
 from http.client import HTTPException
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar
 from urllib3 import ProxyManager
 from urllib3.exceptions import ClosedPoolError, HTTPError, MaxRetryError, NewConnectionError
 from urllib3.exceptions import TimeoutError as PoolTimeout
@@ -27,10 +27,10 @@ from urllib3.util.timeout import Timeout
 
 from .config import ProviderConfig, Question, Route, encode_query, plain
 from .errors import InvalidAPIKey, MissingAPIKey
-from .fork import anew_in_child
+from .fork import Latch, anew_in_child
 from .gateway import as_utf8, clean, interpret
 from .matrix import Rule, row
-from .wire import Budget, Names, adopt, under_way
+from .wire import Budget, Names, adopt, alarm, check_patched_in_time, under_way
 
 __all__ = ["Deadline", "Key", "KeySource", "Keys", "Outgoing", "Reply", "Transport", "outgoing"]
 
@@ -134,6 +134,7 @@ class Transport:
 
     def ask(self, platform: str, provider: ProviderConfig, sent: Outgoing, key: Key, seconds: float) -> Reply:
         """Send a request, retried once where the matrix says so, all within ``seconds``."""
+        check_patched_in_time()
         session = self._session(platform, provider)
         ends = time.monotonic() + seconds
         progress = _Progress(ends, max(self._max_body, _ERROR_BODY) + _HEAD, self._names, key)
@@ -155,8 +156,9 @@ class Transport:
             if request.url.startswith("https:"):  # a proxy would see the key of a plain loopback request
                 settings.update(session.merge_environment_settings(request.url, {}, None, None, None))
             settings.update(stream=True, timeout=_Until(ends), allow_redirects=False)
-            response = session.send(request, **settings)
-            return self._reply(response, progress, sent, provider)
+            with alarm(seconds):
+                response = session.send(request, **settings)
+                return self._reply(response, progress, sent, provider)
         except _FAILURES as failure:
             status, detail = _diagnose(failure, key)
             return Reply(status, None, detail, progress.retries)
@@ -206,7 +208,7 @@ class Transport:
 
     def _new_session(self) -> requests.Session:
         session = _Session()
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # keeps none
+        session.cookies = _NoCookies()
         adapter = _Adapter(pool_connections=4, pool_maxsize=_CONNECTIONS, max_retries=_retry(self._matrix))
         session.mount("https://", adapter)
         session.mount("http://", adapter)
@@ -237,6 +239,11 @@ def _masked(record: logging.LogRecord) -> bool:
 
 
 _URLLIB3_LOGGERS = ("urllib3.connection", "urllib3.connectionpool", "urllib3.response", "urllib3.util.retry")
+
+
+class _NoCookies(RequestsCookieJar):
+    def extract_cookies(self, *args: Any) -> None:
+        """None is kept, and no lock of the jar's taken: an interrupt in there would leave it locked for ever."""
 
 
 class _Session(requests.Session):
@@ -441,11 +448,11 @@ class Keys:
                 renewal = self._renewals.setdefault(old, mine)
             if renewal is mine:
                 self._run(old, mine, deadline)
-            elif not renewal.over.wait(max(deadline.left(), 0.0)):
+            elif not renewal.over.wait(deadline.left()):
                 return None, "refresh_key is still running"
             return renewal.key, renewal.problem
         finally:
-            mine.over.set()
+            mine.over.open()
             with self._lock:
                 if self._renewals.get(old) is mine:
                     del self._renewals[old]
@@ -467,7 +474,7 @@ class Keys:
 
 class _Renewal:
     def __init__(self) -> None:
-        self.over = threading.Event()
+        self.over = Latch()
         self.key: Optional[Key] = None
         self.problem = "refresh_key was interrupted"
 

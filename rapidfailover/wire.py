@@ -23,21 +23,28 @@ the deadline, which play every phase over sockets on both, would tell.
 import http.client
 import io
 import os
+import queue
 import socket
+import ssl
+import sys
 import threading
 import time
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+from weakref import WeakSet
 
 from urllib3 import connectionpool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import connection as urllib3_addresses
+from urllib3.util import ssl_ as urllib3_tls
 
-from .fork import anew_in_child
+from .errors import FailoverError
+from .fork import Latch, anew_in_child
 
-__all__ = ["Budget", "Names", "adopt", "under_way"]
+__all__ = ["Budget", "Names", "adopt", "alarm", "check_patched_in_time", "under_way"]
 
 _AT_ONCE = 16384  # bytes; a TLS socket counts its timeout anew for each record, which is as long
 _LOOKUPS = 32  # names looked up at the same time
@@ -148,10 +155,33 @@ def _socket_class(base: Any) -> Any:
     return Socket
 
 
+class _Sockets:
+    """All that are open, so that a forked child can let go of its parent's."""
+
+    def __init__(self) -> None:
+        self._all: "WeakSet[Any]" = WeakSet()
+        self.add = self._all.add
+        anew_in_child(self._renew)
+
+    def _renew(self) -> None:
+        for sock in list(self._all):
+            handle = sock.detach()  # not close(): it might say goodbye in the parent's name
+            if handle >= 0:
+                os.close(handle)
+        self._all.clear()
+
+
+_sockets = _Sockets()
+
+
 class _Connection(HTTPConnection):
     response_class = _Response
     debuglevel = 0  # http.client's own, if somebody turned it on, would print every header
     _asked = 0  # requests since it was opened
+
+    def connect(self) -> None:
+        super().connect()
+        _sockets.add(self.sock)  # the one in TLS, where there is one
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         budget = under_way.get()
@@ -202,6 +232,7 @@ class _Connection(HTTPConnection):
         failure: OSError = OSError("the name has no address")
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
             sock: socket.socket = _socket_class(socket.socket)(family, kind, protocol)
+            _sockets.add(sock)
             try:
                 for option in self.socket_options or ():
                     sock.setsockopt(*option)
@@ -223,7 +254,32 @@ class _TLSConnection(_Connection, HTTPSConnection):
     pass
 
 
+class _Stack:
+    """What ``queue.LifoQueue`` is to a pool that never blocks, without a lock.
+
+    Its lock may be held at a fork, and an interrupt within Condition.__enter__ leaves it locked for ever.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self.maxsize = maxsize
+        self._items: List[Any] = []
+        self.qsize = self._items.__len__
+
+    def put(self, item: Any, block: bool = True, timeout: Optional[float] = None) -> None:
+        if len(self._items) >= self.maxsize:
+            raise queue.Full
+        self._items.append(item)
+
+    def get(self, block: bool = True, timeout: Optional[float] = None) -> Any:
+        try:
+            return self._items.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+
 class _Pool(connectionpool.HTTPConnectionPool):
+    QueueCls = _Stack  # type: ignore[assignment]
+
     @property
     def ConnectionCls(self) -> Any:  # type: ignore[override]
         standing = connectionpool.HTTPConnectionPool.ConnectionCls
@@ -244,6 +300,29 @@ class _TLSPool(_Pool, connectionpool.HTTPSConnectionPool):
     def ConnectionCls(self) -> Any:  # type: ignore[override]
         standing = connectionpool.HTTPSConnectionPool.ConnectionCls
         return _TLSConnection if standing is HTTPSConnection else standing
+
+
+def _is_green() -> bool:
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("socket"))
+
+
+def check_patched_in_time() -> None:
+    """FailoverError where gevent patched the world after urllib3 had been imported: TLS recurses without end."""
+    if ssl.SSLContext is not urllib3_tls.SSLContext and _is_green():
+        raise FailoverError("gevent patched this process after requests was imported, which breaks TLS and locks: call "
+                            "gevent.monkey.patch_all() before anything else is imported; under gunicorn's gevent "
+                            "worker, load the app without --preload")
+
+
+@contextmanager
+def alarm(seconds: float) -> Iterator[None]:
+    """socket.timeout in time under gevent, whose TLS sockets count anew with each byte of a record."""
+    if not _is_green():
+        yield
+        return
+    with sys.modules["gevent"].Timeout(seconds, socket.timeout("the time is over")):
+        yield
 
 
 def adopt(manager: Any) -> None:
@@ -280,7 +359,7 @@ class Names:
                 threading.Thread(target=self._look_up, args=(asked, lookup), daemon=True,
                                  name="rapidfailover-names").start()
                 self._lookups[asked] = lookup  # its thread waits for the lock before it takes this away again
-        if not lookup.over.wait(max(0.0, ends - time.monotonic())):
+        if not lookup.over.wait(ends - time.monotonic()):
             raise socket.timeout("the name was not found in time")
         if lookup.problem is not None:
             raise lookup.problem
@@ -294,11 +373,11 @@ class Names:
         finally:
             with self._lock:
                 self._lookups.pop(asked, None)
-            lookup.over.set()
+            lookup.over.open()
 
 
 class _Lookup:
     def __init__(self) -> None:
-        self.over = threading.Event()
+        self.over = Latch()
         self.found: List[Any] = []
         self.problem: Optional[Exception] = None

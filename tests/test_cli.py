@@ -184,7 +184,8 @@ sys.exit(main(sys.argv[2:], registry=ProviderRegistry({"tiktok": [provider]})))
 def start(rapidapi, *arguments, **options):
     url = rapidapi.providers["tiktok"][0].base_url
     return subprocess.Popen([sys.executable, "-c", DRIVER, url, *arguments], cwd=ROOT, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env={**os.environ, "RAPIDAPI_KEY": KEY, **options})
+                            stderr=subprocess.PIPE, env={**os.environ, "RAPIDAPI_KEY": KEY, **options},
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
 
 
 def test_ctrl_c_ends_it_with_130_and_no_traceback(rapidapi):
