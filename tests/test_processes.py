@@ -17,6 +17,7 @@ from rapidfailover import *
 from rapidfailover.testing import FakeRapidAPI
 
 import rapidfailover.refresh
+import rapidfailover.wire
 rapidfailover.refresh._FIRST_PAUSE = 0.3
 NO_RETRY = {status: rule._replace(retry=False) for status, rule in MATRIX.items()}
 USER = ("tiktok", "/user/info", {"unique_id": "ada"})
@@ -160,6 +161,33 @@ parent.start()
 in_child(lambda: ask("child", 200))
 parent.join()
 """)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+@pytest.mark.parametrize("before", ["", NO_HOOKS], ids=["hooks", "no hooks"])
+def test_a_child_lets_go_of_its_parents_sockets(before):
+    passes("""
+def sockets():
+    links = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")]
+    return {link for link in links if link.startswith("socket:")}
+
+before = sockets()
+client.call(*USER)
+rapidapi.delay("tiktok-scraper7", 0.5)
+threading.Thread(target=client.call, args=("tiktok", "/user/info", {"unique_id": "b"})).start()
+time.sleep(0.2)
+pools = [pool for session in client._transport._sessions.values() for adapter in session.adapters.values()
+         for pool in adapter.poolmanager.pools._container.values()]
+handles = {sock.fileno() for sock in rapidfailover.wire._sockets._all}
+ours = {os.readlink(f"/proc/self/fd/{handle}") for handle in handles if handle >= 0}
+assert len(ours) == 1, ours  # kept from the first call, in use by the second
+
+def child():
+    client.call(*USER)
+    assert not ours & sockets()
+
+in_child(child)
+""", before)
 
 
 # --- exit ---
