@@ -28,10 +28,11 @@ class Against(RuleBasedStateMachine):
     def time_passes(self, seconds):
         self.clock.tick(seconds)
 
-    @rule(who=WHO)
-    def mark_error(self, who):
-        self.registry.mark_error("p", who)
-        self.models[who].fault(self.clock())
+    @rule(who=WHO, times=st.sampled_from([1, 2, 3, 13]))
+    def mark_error(self, who, times):
+        for _ in range(times):
+            self.registry.mark_error("p", who)
+            self.models[who].fault(self.clock())
 
     @rule(who=WHO)
     def mark_success(self, who):
