@@ -7,7 +7,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rapidfailover/__init_
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types check vendor clean
+.PHONY: help demo test test-all lint types check soak vendor clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -30,6 +30,9 @@ types: $(VENV)/.installed-check  ## mypy --strict
 
 check: lint types $(VENV)/.installed-test  ## lint, types, tests with branch coverage
 	$(BIN)/python -m pytest -q -n 4 --cov
+
+soak: $(VENV)/.installed-test  ## a fault campaign over sockets, 2 minutes; SECONDS=, SEED=, THREADS=
+	$(BIN)/python -W error::ResourceWarning tests/soak.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(THREADS),--threads $(THREADS))
 
 vendor:  ## copy the package into your own tree: make vendor DEST=path/to/yours/failover
 	@test -n "$(DEST)" || { echo "usage: make vendor DEST=path/to/yours/failover"; exit 2; }

@@ -264,7 +264,11 @@ class Fault(NamedTuple):
 
 
 def plain(*answers, **settings):
-    return lambda world: f"http://127.0.0.1:{world.upstream(*answers, **settings).port}"
+    def base_url(world):
+        return f"http://127.0.0.1:{world.upstream(*answers, **settings).port}"
+
+    base_url.answer = answers[0] if len(answers) == 1 else None
+    return base_url
 
 
 def secure(*answers, name="direct.example", **issued):

@@ -2,15 +2,15 @@
 
 
 class Model:
-    def __init__(self, threshold=3, cooldown=300.0, longest=3600.0):
-        self.threshold, self.cooldown, self.longest = threshold, cooldown, longest
+    def __init__(self, threshold=3, cooldown=300.0, longest=3600.0, first_early=2.0):
+        self.threshold, self.cooldown, self.longest, self.first_early = threshold, cooldown, longest, first_early
         self.age = 0  # how often it changed: a verdict from before is late
         self.forget()
 
     def forget(self):
         self.faults, self.limits, self.limited = 0, 0, False
         self.open = self.hold_until = self.lease = 0.0  # until when; 0: not at all
-        self.pause, self.early_from = 2.0, 0.0
+        self.pause, self.early_from = self.first_early, 0.0
 
     def admit(self, now, lease, early=False):
         """(age, early, limits) or None."""
