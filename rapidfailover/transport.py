@@ -13,12 +13,14 @@ import socket
 import threading
 import time
 import zlib
+from functools import lru_cache
 from http.client import HTTPException
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
 from urllib3 import ProxyManager
 from urllib3.exceptions import ClosedPoolError, HTTPError, MaxRetryError, NewConnectionError
 from urllib3.exceptions import TimeoutError as PoolTimeout
@@ -141,23 +143,10 @@ class Transport:
         token = under_way.set(progress)
         response = None
         try:
-            # Prepared by itself: a session would add cookies, the .netrc and headers of its own.
-            request = requests.Request(sent.method, f"{provider.base_url}{sent.path}", data=sent.body, headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip, deflate",  # what _read can inflate under a limit
-                "User-Agent": "rapidfailover",
-                "X-RapidAPI-Host": provider.host,
-                **({} if sent.body is None else {"Content-Type": "application/json"}),
-            }).prepare()
-            assert request.url is not None
-            if sent.query:
-                request.url += f"?{sent.query}"  # encoded already
-            settings: Dict[str, Any] = {"proxies": {}}
-            if request.url.startswith("https:"):  # a proxy would see the key of a plain loopback request
-                settings.update(session.merge_environment_settings(request.url, {}, None, None, None))
-            settings.update(stream=True, timeout=_Until(ends), allow_redirects=False)
+            request = _prepared(provider, sent)
+            settings = {**_from_environment(session, request.url), "timeout": _Until(ends)}
             with alarm(seconds):
-                response = session.send(request, **settings)
+                response = session.send(request, stream=True, allow_redirects=False, **settings)
                 return self._reply(response, progress, sent, provider)
         except _FAILURES as failure:
             status, detail = _diagnose(failure, key)
@@ -215,6 +204,43 @@ class Transport:
         return session
 
 
+def _prepared(provider: ProviderConfig, sent: Outgoing) -> requests.PreparedRequest:
+    """The request without its key.
+
+    Put together by hand: a session would add cookies, the .netrc and headers of its own, and preparing one is
+    15 % of a bare session's call.
+    """
+    request = requests.PreparedRequest()
+    request.method = sent.method
+    url = _url(provider.base_url, sent.path)
+    request.url = f"{url}?{sent.query}" if sent.query else url  # encoded already
+    request.headers = CaseInsensitiveDict({
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip, deflate",  # what _read can inflate under a limit
+        "User-Agent": "rapidfailover",
+        "X-RapidAPI-Host": provider.host,
+    })
+    if sent.body is not None:
+        request.body = sent.body
+        request.headers.update({"Content-Type": "application/json", "Content-Length": str(len(sent.body))})
+    request.hooks = {"response": []}
+    return request
+
+
+@lru_cache(maxsize=1024)
+def _url(base_url: str, path: str) -> str:
+    """As requests spells it: blanks and other letters in percent."""
+    return str(requests.Request("GET", base_url + path).prepare().url)
+
+
+def _from_environment(session: requests.Session, url: Any) -> Dict[str, Any]:
+    """Proxies and CA bundle of the environment, for https: a proxy would see the key of a plain loopback request."""
+    if not url.startswith("https:"):
+        return {"proxies": {}, "verify": True, "cert": None}
+    settings = session.merge_environment_settings(url, {}, None, None, None)
+    return {name: settings[name] for name in ("proxies", "verify", "cert")}
+
+
 class _Progress(Budget):
     """What the adapter and the Retry must know of the attempt under way."""
 
@@ -253,6 +279,28 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
+    """Talks to one host. What never changes between its calls is looked up once."""
+
+    def __init__(self, **options: Any) -> None:
+        self._pools: Dict[Any, Any] = {}  # by proxy and CA bundle; looking one up is 5 % of a bare session's call
+        super().__init__(**options)
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        return self._pool((verify, *proxies.items()), super().get_connection_with_tls_context,
+                          request, verify, proxies, cert)
+
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:  # requests before 2.32
+        return self._pool(tuple(proxies.items()), super().get_connection, url, proxies)
+
+    def _pool(self, which: Any, look_up: Callable[..., Any], *args: Any) -> Any:
+        pool = self._pools.get(which)
+        if pool is None or pool.pool is None:  # closed meanwhile
+            pool = self._pools[which] = look_up(*args)
+        return pool
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        return str(request.path_url)  # whole only for a plain proxy, through which nothing goes
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)  # type: ignore[no-untyped-call,unused-ignore]
         adopt(self.poolmanager)
