@@ -214,7 +214,7 @@ class FailoverClient:
         self.close()
 
     def _question(self, platform: str, endpoint: str, params: Optional[Mapping[str, Any]]) -> Question:
-        self.registry.serving(platform, endpoint)  # before anything else, so that its errors come first
+        self.registry.check(platform, endpoint)  # before anything else, so that its errors come first
         platform, endpoint = plain(platform), plain(endpoint)
         query = encode_query(params)
         return Question(platform, endpoint, params or {}, query, key_of(platform, endpoint, query))

@@ -67,6 +67,8 @@ class ProviderConfig:
         for endpoint, route in (self.routes or {}).items():
             if not isinstance(route, Route):
                 raise ValueError(f"the route of {self.name} for {endpoint!r} is a Route, not {route!r}")
+            if not isinstance(route.method, str) or not re.match("[A-Z]+$", route.method):
+                raise ValueError(f"the method of {self.name} for {endpoint!r} is GET or POST, not {route.method!r}")
         object.__setattr__(self, "base_url", plain(url).rstrip("/"))
 
 

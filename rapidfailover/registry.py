@@ -141,11 +141,14 @@ class ProviderRegistry:
             return [entry.provider for entry in entries.values() if entry.enabled
                     and (entry.circuit.hold_until or now) <= now and entry.circuit.state(now) != "open"]
 
-    def serving(self, platform: str, endpoint: str) -> int:
-        """How many enabled providers serve the endpoint. UnknownPlatform, InvalidEndpoint."""
-        entries = self._entries(platform)
+    def check(self, platform: str, endpoint: str) -> None:
+        """UnknownPlatform, InvalidEndpoint, or nothing."""
+        self._entries(platform)
         _check_endpoint(endpoint)
-        return sum(entry.enabled and self._serves(entry, endpoint) for entry in entries.values())
+
+    def serving(self, platform: str, endpoint: str) -> int:
+        """How many enabled providers serve the endpoint. UnknownPlatform."""
+        return sum(entry.enabled and self._serves(entry, endpoint) for entry in self._entries(platform).values())
 
     def visits(self, platform: str, endpoint: str, lease: Callable[[], float], *,
                early: bool = False) -> "Generator[Visit, None, None]":
@@ -365,8 +368,9 @@ def _check_endpoint(endpoint: str) -> None:
     """Refuse whatever could lead off the provider's host once it is joined to its base_url."""
     if not isinstance(endpoint, str) or not endpoint.startswith("/") or endpoint.startswith("//"):
         raise InvalidEndpoint(f"an endpoint is a path that begins with one '/', not {endpoint!r}")
-    if any(char in "\\?#" or not char.isprintable() for char in endpoint):
+    if not endpoint.isprintable() or any(char in endpoint for char in "\\?#"):
         raise InvalidEndpoint(f"an endpoint has no '\\', '?', '#' or control characters; "
                               f"queries go into params: {endpoint!r}")
-    if any(part.lower().replace("%2e", ".") in (".", "..") for part in endpoint.split("/")):
+    if ("/." in endpoint or "/%" in endpoint) \
+            and any(part.lower().replace("%2e", ".") in (".", "..") for part in endpoint.split("/")):
         raise InvalidEndpoint(f"an endpoint has no '.' or '..' as a part of its path: {endpoint!r}")

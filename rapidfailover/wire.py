@@ -47,6 +47,7 @@ from .fork import Latch, anew_in_child
 __all__ = ["Budget", "Names", "adopt", "alarm", "check_patched_in_time", "under_way"]
 
 _AT_ONCE = 16384  # bytes; a TLS socket counts its timeout anew for each record, which is as long
+_HEAD = 2 ** 17  # bytes of an answer's head; and of its framing, the sizes of chunks and the trailers
 _LOOKUPS = 32  # names looked up at the same time
 
 
@@ -57,7 +58,7 @@ class Budget:
 
     def __init__(self, ends: float, limit: int, names: "Names") -> None:
         self.ends = ends  # by time.monotonic()
-        self.limit = limit  # bytes of one answer on the wire, its head and its framing included
+        self.limit = limit  # bytes of a body on the wire
         self.names = names
         self.reused = False  # the request under way went out on a connection that had served before
         self.received = False  # and something came back
@@ -82,6 +83,7 @@ class _Raw(io.RawIOBase):
         self._sock = sock
         self._file = sock.makefile("rb", buffering=0)
         self._bytes = 0
+        self.in_head = True
         self.dry = False  # read no more
 
     def readable(self) -> bool:
@@ -97,7 +99,7 @@ class _Raw(io.RawIOBase):
         if budget is not None and count:
             budget.received = True
             self._bytes += count
-            if self._bytes > budget.limit:
+            if self._bytes > (_HEAD if self.in_head else budget.limit + _HEAD):
                 raise ValueError("the answer is too long")
         return count
 
@@ -107,11 +109,12 @@ class _Raw(io.RawIOBase):
 
     def pending(self) -> bool:
         """Whether TLS has deciphered more than was read."""
-        return bool(getattr(self._sock, "pending", int)())
+        # TLS through a TLS proxy (urllib3's SSLTransport) cannot tell: such a connection is not kept.
+        return hasattr(self._sock, "sslobj") or bool(getattr(self._sock, "pending", int)())
 
     def shut(self) -> None:
         try:
-            self._sock.shutdown(socket.SHUT_RDWR)
+            getattr(self._sock, "socket", self._sock).shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # the other side was faster
 
@@ -126,10 +129,35 @@ class _Files:
         return io.BufferedReader(_Raw(self._sock))
 
 
+def _arm_each(sock: Any) -> None:
+    """TLS in this TLS (urllib3's SSLTransport) receives and sends many times for each read."""
+    for name in ("recv", "sendall"):
+        def armed(*args: Any, plain: Any = getattr(sock, name)) -> Any:
+            budget = under_way.get()
+            if budget is not None:
+                budget.arm(sock)
+            return plain(*args)
+        setattr(sock, name, armed)
+
+
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         files: Any = _Files(sock)
         super().__init__(files, *args, **kwargs)
+
+    def _read_status(self) -> Tuple[str, int, str]:
+        """http.client knows of 100 alone that the answer is still to come; what follows a 103 would answer the next."""
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        return version, 100 if 101 < status < 200 else status, reason
+
+    def begin(self) -> None:
+        super().begin()
+        file: Any = self.fp
+        if file is not None:
+            file.raw.in_head = False
+        del self.headers["Set-Cookie"]  # none is kept, and requests would take a second for 6 MB of them
+        if self.status == 101:
+            self.will_close = True  # it speaks something else from now on
 
     def _close_conn(self) -> None:
         """The answer is over. What follows it unasked would be taken for the answer to the next request."""
@@ -212,9 +240,14 @@ class _Connection(HTTPConnection):
         budget = under_way.get()
         if budget is not None:
             budget.arm(self.sock)  # for the handshake, which comes next
+        if isinstance(self.sock, ssl.SSLSocket):
+            _arm_each(self.sock)
+
+    def close(self) -> None:
+        self._asked = 0
+        super().close()
 
     def _new_conn(self) -> socket.socket:
-        self._asked = 0
         budget = under_way.get()
         if budget is None:
             return super()._new_conn()
@@ -350,20 +383,29 @@ class Names:
             return socket.getaddrinfo(*asked, 0, socket.AI_NUMERICHOST)
         except socket.gaierror:
             pass  # a name
-        with self._lock:
-            lookup = self._lookups.get(asked)
-            if lookup is None:
-                if len(self._lookups) >= _LOOKUPS:
-                    raise socket.gaierror(socket.EAI_AGAIN, "too many names are being looked up")
-                lookup = _Lookup()
-                threading.Thread(target=self._look_up, args=(asked, lookup), daemon=True,
-                                 name="rapidfailover-names").start()
-                self._lookups[asked] = lookup  # its thread waits for the lock before it takes this away again
-        if not lookup.over.wait(ends - time.monotonic()):
+        lookup = self._lookup(asked)
+        while lookup is None and time.monotonic() < ends:
+            time.sleep(0.01)  # too many others are under way
+            lookup = self._lookup(asked)
+        if lookup is None or not lookup.over.wait(ends - time.monotonic()):
             raise socket.timeout("the name was not found in time")
         if lookup.problem is not None:
             raise lookup.problem
         return lookup.found
+
+    def _lookup(self, asked: Tuple[Any, ...]) -> Optional["_Lookup"]:
+        """The one that is under way, or a new one, if there may be one more."""
+        with self._lock:
+            lookup = self._lookups.get(asked)
+            if lookup is None and len(self._lookups) < _LOOKUPS:
+                lookup = _Lookup()
+                try:
+                    threading.Thread(target=self._look_up, args=(asked, lookup), daemon=True,
+                                     name="rapidfailover-names").start()
+                except RuntimeError as problem:  # the system gives no more, or the interpreter is shutting down
+                    raise socket.gaierror(socket.EAI_AGAIN, "no thread to look the name up in") from problem
+                self._lookups[asked] = lookup  # its thread waits for the lock before it takes this away again
+            return lookup
 
     def _look_up(self, asked: Tuple[Any, ...], lookup: "_Lookup") -> None:
         try:

@@ -225,7 +225,7 @@ def test_a_payload_that_cannot_be_adapted_is_a_bad_one(adapt, why):
 
 
 @pytest.mark.parametrize("routes, error", [
-    ({"/thing": "/v2"}, ValueError), ({"/thing": Route("//evil.example/")}, InvalidEndpoint), ({"thing": Route("/v2")}, InvalidEndpoint),
+    ({"/thing": "/v2"}, ValueError), ({"/thing": Route("/x", method=5)}, ValueError), ({"/thing": Route("/x", "GE T")}, ValueError), ({"/thing": Route("//evil.example/")}, InvalidEndpoint), ({"thing": Route("/v2")}, InvalidEndpoint),
 ])
 def test_a_route_that_could_lead_off_the_host_is_refused(routes, error):
     with pytest.raises(error):

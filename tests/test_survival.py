@@ -72,7 +72,8 @@ def seen(tmp_path_factory):
 @pytest.mark.parametrize("number", range(len(PLAYED)), ids=[
     f"{fault.phase}: {fault.name}{'' if number < len(FAULTS) else f' ({number})'}" for number, fault in enumerate(PLAYED)])
 def test_the_caller_sees_it_in_time(seen, number):
-    assert seen[number].what.startswith(tuple(PLAYED[number].sees.split(" or ")))
+    expected = PLAYED[number].sees
+    assert seen[number].what == "data" if expected == "data" else seen[number].what.startswith(tuple(expected.split(" or ")))
     assert seen[number].over < ALLOWED + seen[number].hiccups
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from conftest import KEY, NO_RETRY, Upstream, http, in_threads
+from faults import Heartbeat, World, hello_dripped, tunnel, unread
 
 from rapidfailover import AllProvidersFailed, FailoverClient, ProviderConfig, ProviderRegistry
+from rapidfailover.wire import Names
 
 GOOD = b'{"ok": true}'
 
@@ -363,3 +365,146 @@ def test_each_provider_has_a_pool_of_its_own(rapidapi, client):
     for platform, endpoint, params in [("tiktok", "/user/info", {"unique_id": "a"}), ("youtube", "/video/info", {"id": "b"})]:
         client.call(platform, endpoint, params)
     assert sorted(client._transport._sessions) == [("tiktok", "tiktok-scraper7"), ("youtube", "yt-api")]
+
+
+# --- what comes after, before and instead ---
+
+def answering(*pieces, tls=None):
+    """A server that keeps its connections and sends, for each request, the pieces with a pause before each but the first."""
+    def serve(connection):
+        while True:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                piece = connection.recv(65536)
+                if not piece:
+                    return
+                head += piece
+            asked = head.split()[1].rpartition(b"=")[2]
+            for number, piece in enumerate(pieces):
+                time.sleep(0.1 if number else 0.0)
+                connection.sendall(piece(asked) if callable(piece) else piece)
+    return Upstream(accepted=within(tls, serve) if tls else serve)
+
+
+def within(tls, serve):
+    def serve_within(connection):
+        with tls.wrap_socket(connection, server_side=True) as secured:
+            serve(secured)
+    return serve_within
+
+
+def right(asked):
+    return http(b'{"for": "%s"}' % asked, Connection="keep-alive")
+
+
+def asked_twice(provider, **options):
+    with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY, refresh=False, **options) as client:
+        for name in ("one", "two"):
+            yield client.call("raw", "/thing", {"q": name})
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("status", ["102 Processing", "103 Early Hints", "199 Hm"])
+def test_an_answer_that_announces_another_is_not_the_answer(status):
+    """http.client takes it for the whole, and then the next caller would get what this one asked for."""
+    with answering(f"HTTP/1.1 {status}\r\nLink: x\r\n\r\n".encode(), right) as upstream:
+        assert [result.data for result in asked_twice(upstream.provider())] == [{"for": "one"}, {"for": "two"}]
+
+
+def test_switched_protocols_are_no_connection_to_keep():
+    with answering(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", right) as upstream:
+        assert ask(upstream).status == 101
+
+
+def test_an_answer_that_nobody_asked_for_is_nobodys():
+    with answering(lambda asked: right(asked) + http(b'{"evil": 1}', Connection="keep-alive")) as upstream:
+        assert [result.data for result in asked_twice(upstream.provider())] == [{"for": "one"}, {"for": "two"}]
+
+
+@pytest.fixture
+def tls_proxy(tmp_path, monkeypatch):
+    """A proxy that is spoken to in TLS, for targets that are spoken to in TLS as well."""
+    world = World(tmp_path)
+    outer = world.context("localhost")
+    proxy = world.upstream(accepted=within(outer, tunnel))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", world.bundle)
+    monkeypatch.setenv("HTTPS_PROXY", f"https://localhost:{proxy.port}")
+    yield world
+    world.close()
+
+
+@pytest.mark.parametrize("play", [hello_dripped, unread])
+def test_tls_within_tls_is_in_time(tls_proxy, play):
+    port = tls_proxy.upstream(accepted=play).port
+    provider = ProviderConfig("raw", "raw.example", 1, base_url=f"https://target.example:{port}")
+    with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY, refresh=False, timeout=0.6) as client, Heartbeat() as heartbeat:
+        began = time.monotonic()
+        with pytest.raises(AllProvidersFailed, match="timeout"):
+            client.call("raw", "/thing")
+        assert time.monotonic() - began < 0.65 + heartbeat.hiccups(began)
+
+
+def test_what_is_left_over_of_tls_within_tls_is_nobodys(tls_proxy):
+    evil = http(b'{"evil": 1}', Connection="keep-alive")
+
+    def long(asked):  # as long as what is read at once
+        body = b'{"for": "%s", "pad": "' % asked
+        head = len(http(body, length=8192, Connection="keep-alive")) - len(body)
+        body += b"x" * (8192 - head - len(body) - 2) + b'"}'
+        return http(body, Connection="keep-alive") + evil
+
+    with answering(long, tls=tls_proxy.context("target.example")) as upstream:
+        provider = ProviderConfig("raw", "raw.example", 1, base_url=f"https://target.example:{upstream.port}")
+        assert [result.data.get("for") for result in asked_twice(provider)] == ["one", "two"]
+
+
+def test_a_head_is_limited_by_itself():
+    cookie = b"Set-Cookie: " + b"a=b;" * 15_000 + b"\r\n"
+    with Upstream(b"HTTP/1.1 200 OK\r\n" + cookie * 90 + b"\r\n" + GOOD) as upstream:
+        attempt = ask(upstream)
+        assert attempt.action == "unavailable" and attempt.elapsed < 1.0
+
+
+def test_many_brackets_take_no_time():
+    with Upstream(http(b"[" + b"[]," * 1_500_000 + b"1]")) as upstream:
+        assert ask(upstream).elapsed < 2.0
+
+
+# --- names ---
+
+def test_a_name_for_which_there_is_no_thread_is_no_connection(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    provider = ProviderConfig("raw", "raw.example", 1)
+    with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY, refresh=False, matrix=NO_RETRY) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(AllProvidersFailed, match="unavailable"):
+                client.call("raw", "/thing")
+
+
+def test_too_many_names_at_once_wait_for_their_turn_and_each_is_looked_up_once(monkeypatch):
+    looked_up = []
+
+    def getaddrinfo(host, *args):
+        if socket.AI_NUMERICHOST in args:
+            raise socket.gaierror(socket.EAI_NONAME, "a name")
+        looked_up.append(host)
+        time.sleep(0.2)
+        return [host]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    names, ends = Names(), time.monotonic() + 10
+    in_threads(80, lambda number: names.addresses(f"host{number % 40}.example", 443, ends) == [f"host{number % 40}.example"] or 1 / 0)
+    assert sorted(looked_up) == sorted(f"host{number}.example" for number in range(40))
+    with pytest.raises(socket.timeout):
+        names.addresses("late.example", 443, time.monotonic() + 0.05)
+
+
+def test_the_password_of_a_proxy_is_not_told(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://u:pr0xyPassw0rd@127.0.0.1:99999")
+    with FailoverClient(ProviderRegistry({"raw": [ProviderConfig("raw", "raw.example", 1)]}), api_key=KEY, refresh=False) as client:
+        with pytest.raises(AllProvidersFailed) as caught:
+            client.call("raw", "/thing")
+    assert "pr0xyPassw0rd" not in str(caught.value)
