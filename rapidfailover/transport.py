@@ -362,15 +362,22 @@ def _retry(matrix: Mapping[int, Rule]) -> _Retry:
 
 
 class _Until(Timeout):
-    """The time that is left of the attempt, anew for each of its requests (urllib3 clones it for each)."""
+    """The time that is left of the attempt, whenever urllib3 asks."""
 
     def __init__(self, ends: float) -> None:
-        super().__init__()
         self._ends = ends
 
     def clone(self) -> Timeout:
-        left = max(0.001, self._ends - time.monotonic())
-        return Timeout(connect=left, read=left)
+        return self
+
+    def start_connect(self) -> float:
+        return 0.0
+
+    @property
+    def connect_timeout(self) -> float:
+        return max(0.001, self._ends - time.monotonic())
+
+    read_timeout = connect_timeout
 
 
 # What requests, urllib3, http.client, ssl and zlib raise when the other side or the network is at fault.

@@ -20,10 +20,12 @@ Little of this is urllib3's public interface. What is leant on has not moved bet
 the deadline, which play every phase over sockets on both, would tell.
 """
 
+import email.parser
 import http.client
 import io
 import os
 import queue
+import re
 import socket
 import ssl
 import sys
@@ -32,6 +34,7 @@ import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from types import FunctionType
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 from weakref import WeakSet
 
@@ -140,7 +143,30 @@ def _arm_each(sock: Any) -> None:
         setattr(sock, name, armed)
 
 
+def _parse_headers(file: Any) -> http.client.HTTPMessage:
+    """What ``http.client.parse_headers`` makes of headers, for those that are plain name-and-value lines.
+
+    The email package's parser, which can do mail, is 10 % of a bare session's call. It gets all else.
+    """
+    lines = http.client._read_headers(file)  # type: ignore[attr-defined]
+    message = http.client.HTTPMessage()
+    message.set_payload("")
+    for line in lines[:-1]:
+        plain = _PLAIN_HEADER(line)
+        if plain is None:
+            return email.parser.Parser(_class=http.client.HTTPMessage).parsestr(b"".join(lines).decode("iso-8859-1"))
+        message._headers.append((plain[1].decode(), (plain[2] or b"").decode()))  # type: ignore[attr-defined]
+    return message
+
+
+_PLAIN_NAME = re.compile("[!-9;-~]+").fullmatch
+_PLAIN_HEADER = re.compile(rb"([!-9;-~]+):[ \t]*([!-~](?:[ -~]*[!-~])?)?\r\n").fullmatch
+
+
 class _Response(http.client.HTTPResponse):
+    _begin = FunctionType(http.client.HTTPResponse.begin.__code__,
+                          {**vars(http.client), "parse_headers": _parse_headers}, "begin")
+
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         files: Any = _Files(sock)
         super().__init__(files, *args, **kwargs)
@@ -151,7 +177,7 @@ class _Response(http.client.HTTPResponse):
         return version, 100 if 101 < status < 200 else status, reason
 
     def begin(self) -> None:
-        super().begin()
+        self._begin()
         file: Any = self.fp
         if file is not None:
             file.raw.in_head = False
@@ -217,6 +243,14 @@ class _Connection(HTTPConnection):
             budget.reused, budget.received = self._asked > 0, False
         self._asked += 1
         super().putrequest(*args, **kwargs)
+
+    def putheader(self, header: Any, *values: Any) -> None:
+        """http.client and urllib3 hold each against four patterns: 4 % of a bare session's call for six headers."""
+        if len(values) == 1 and type(values[0]) is str and values[0].isascii() and values[0].isprintable() \
+                and _PLAIN_NAME(header):
+            self._output(f"{header}: {values[0]}".encode())  # type: ignore[attr-defined]
+        else:
+            super().putheader(header, *values)
 
     def send(self, data: Any) -> None:
         if self.sock is None:

@@ -1,6 +1,7 @@
 """One attempt over a real socket: what is read, what is refused, what is kept between requests."""
 
 import gzip
+import io
 import os
 import socket
 import subprocess
@@ -8,14 +9,17 @@ import sys
 import threading
 import time
 import zlib
+from http.client import parse_headers
 from pathlib import Path
 
 import pytest
 from conftest import KEY, NO_RETRY, Upstream, http, in_threads
 from faults import Heartbeat, World, hello_dripped, tunnel, unread
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rapidfailover import AllProvidersFailed, FailoverClient, ProviderConfig, ProviderRegistry
-from rapidfailover.wire import Names
+from rapidfailover.wire import Names, _Connection, _parse_headers
 
 GOOD = b'{"ok": true}'
 
@@ -508,3 +512,31 @@ def test_the_password_of_a_proxy_is_not_told(monkeypatch):
         with pytest.raises(AllProvidersFailed) as caught:
             client.call("raw", "/thing")
     assert "pr0xyPassw0rd" not in str(caught.value)
+
+
+# --- headers ---
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.binary(max_size=12) | st.sampled_from([
+    b"Content-Length: 3", b"X: y", b"X:y", b"x:\ty ", b"X:", b"X : y", b" folded", b"\tfolded", b"no colon", b": none", b"X: a:b", b"Set-Cookie: a=b",
+    b"Content-Type: multipart/mixed; boundary=x", b"Content-Type: message/rfc822", b"X: \xff", b"X\xff: y", b"X: a\rb", b"From me"]), max_size=6))
+def test_headers_are_what_http_client_makes_of_them(lines):
+    head = b"".join(line.replace(b"\n", b"") + b"\r\n" for line in lines) + b"\r\n"
+    ours, theirs = _parse_headers(io.BytesIO(head)), parse_headers(io.BytesIO(head))
+    assert ours.items() == theirs.items() and list(map(type, ours.defects)) == list(map(type, theirs.defects)) and ours.get_payload() == theirs.get_payload()
+    assert ours.is_multipart() == theirs.is_multipart() and str(ours) == str(theirs)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(max_codepoint=0x17f), max_size=6), st.text(st.characters(max_codepoint=0x17f), max_size=6))
+def test_headers_go_out_as_http_client_would_send_them(name, value):
+    def sent(kind):
+        connection = kind("host.example")
+        connection.putrequest("GET", "/")
+        try:
+            connection.putheader(name, value)
+        except ValueError as refused:  # UnicodeEncodeError is one
+            return type(refused)
+        return connection._buffer
+
+    assert sent(_Connection) == sent(_Connection.__mro__[1])
