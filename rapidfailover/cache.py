@@ -258,11 +258,12 @@ class Records:
 
 
 _VERSION = 1
+_DECODER = json.JSONDecoder()
 
 
 def _head(line: bytes) -> Tuple[int, str, float]:
-    head = json.loads(line) if len(line) < 1000 else None
-    if not isinstance(head, list) or len(head) != 3 or not isinstance(head[1], str) \
+    head, end = _DECODER.raw_decode(line.decode()) if len(line) < 1000 else (None, 0)
+    if not isinstance(head, list) or end != len(line) or len(head) != 3 or not isinstance(head[1], str) \
             or not isinstance(head[2], float) or not math.isfinite(head[2]):
         raise ValueError("not the head of a record")
     return head[0], head[1], head[2]

@@ -50,11 +50,15 @@ class Circuit:
 
     def wait(self, now: float, early: bool = False) -> float:
         """Seconds until a request may go: 0.0 is now. ``early`` asks for the refresh worker."""
-        until = [now, self.hold_until, self.trial_until]
+        until = now
         if self.open_until is not None:
             may_try = early and not self.rate_limited
-            until.append(min(self.open_until, self.early_at) if may_try else self.open_until)
-        return max(time for time in until if time is not None) - now
+            until = max(now, min(self.open_until, self.early_at) if may_try else self.open_until)
+        if self.hold_until is not None and self.hold_until > until:
+            until = self.hold_until
+        if self.trial_until is not None and self.trial_until > until:
+            until = self.trial_until
+        return until - now
 
     def why_out(self, now: float) -> str:
         """Why no request may go, in words; nothing when one may."""

@@ -306,7 +306,7 @@ class FailoverClient:
             self._refreshes.discard(question.key)
 
     def _queue_refresh(self, question: Question) -> None:
-        if self._refreshes is not None:
+        if self._refreshes is not None and question.key not in self._refreshes:
             # Copied: what the caller does with its params later is not what was asked.
             params = {name: list(value) if isinstance(value, (list, tuple)) else value
                       for name, value in question.params.items()}

@@ -4,8 +4,9 @@ import math
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from operator import itemgetter
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 __all__ = [
     "Attempt", "ProviderConfig", "Question", "RefreshRequest", "Result", "Route", "check_seconds", "encode_query",
@@ -139,7 +140,7 @@ def encode_query(params: Optional[Mapping[str, Any]]) -> str:
     same cache entry; encoded, because ``{"a": 1}`` and ``{"a": "1"}`` are one question and ``1`` and
     ``True`` are not, although they are equal.
     """
-    if params is not None and not isinstance(params, Mapping):
+    if params is not None and type(params) is not dict and not isinstance(params, Mapping):  # an ABC takes its time
         raise TypeError(f"params is a mapping of names to values, not {type(params).__name__}")
     pairs = []
     for name, value in (params or {}).items():
@@ -151,8 +152,13 @@ def encode_query(params: Optional[Mapping[str, Any]]) -> str:
             if not isinstance(one, (str, int, float)):
                 raise TypeError(f"params[{name!r}] is a text, a number, None or a list of those, "
                                 f"not {type(one).__name__}")
-            pairs.append((plain(name), plain(one) if isinstance(one, str) else one))
-    return urlencode(sorted(pairs, key=lambda pair: pair[0]))
+            pairs.append((name, f"{_quoted(plain(name))}={_quoted(plain(one) if isinstance(one, str) else str(one))}"))
+    pairs.sort(key=itemgetter(0))
+    return "&".join([pair for _, pair in pairs])
+
+
+def _quoted(text: str) -> str:
+    return text if text.isascii() and (text.isalnum() or text.isidentifier()) else quote_plus(text)
 
 
 def _is_base_url(url: Any) -> bool:

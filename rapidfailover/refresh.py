@@ -4,6 +4,7 @@ Knows nothing of HTTP: it is given the function that asks, and learns from what 
 """
 
 import logging
+import math
 import threading
 import time
 from typing import Callable, Dict, Optional
@@ -49,6 +50,9 @@ class RefreshQueue:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries and self._thread is not None and self._thread.is_alive()
 
     def put(self, key: str, request: RefreshRequest) -> None:
         """Queue a refresh, unless it is queued already. Never fails: a full queue costs a log line."""
@@ -156,6 +160,9 @@ class HandOver:
     def __len__(self) -> int:
         now = self._clock()
         return sum(now - handed < _HANDED for handed in list(self._handed.values()))
+
+    def __contains__(self, key: str) -> bool:
+        return self._clock() - self._handed.get(key, -math.inf) < _HANDED
 
     def put(self, key: str, request: RefreshRequest) -> None:
         now = self._clock()

@@ -6,6 +6,7 @@ The lock is held for a few lines of dictionary work, never over a request, a sle
 import logging
 import threading
 import time
+from functools import lru_cache
 from typing import Any, Callable, Dict, Generator, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from .catalog import PROBES, PROVIDERS
@@ -148,7 +149,8 @@ class ProviderRegistry:
 
     def serving(self, platform: str, endpoint: str) -> int:
         """How many enabled providers serve the endpoint. UnknownPlatform."""
-        return sum(entry.enabled and self._serves(entry, endpoint) for entry in self._entries(platform).values())
+        return len([entry for entry in self._entries(platform).values()
+                    if entry.enabled and self._serves(entry, endpoint)])
 
     def visits(self, platform: str, endpoint: str, lease: Callable[[], float], *,
                early: bool = False) -> "Generator[Visit, None, None]":
@@ -364,13 +366,20 @@ def _describe(entry: _Entry, now: float) -> Dict[str, Any]:
     }
 
 
-def _check_endpoint(endpoint: str) -> None:
+def _check_endpoint(endpoint: Any) -> None:
     """Refuse whatever could lead off the provider's host once it is joined to its base_url."""
+    if type(endpoint) is str:
+        _check_path(endpoint)
+    else:  # nothing that could be remembered
+        _check_path.__wrapped__(endpoint)
+
+
+@lru_cache(maxsize=1024)
+def _check_path(endpoint: Any) -> None:
     if not isinstance(endpoint, str) or not endpoint.startswith("/") or endpoint.startswith("//"):
         raise InvalidEndpoint(f"an endpoint is a path that begins with one '/', not {endpoint!r}")
-    if not endpoint.isprintable() or any(char in endpoint for char in "\\?#"):
+    if any(char in "\\?#" or not char.isprintable() for char in endpoint):
         raise InvalidEndpoint(f"an endpoint has no '\\', '?', '#' or control characters; "
                               f"queries go into params: {endpoint!r}")
-    if ("/." in endpoint or "/%" in endpoint) \
-            and any(part.lower().replace("%2e", ".") in (".", "..") for part in endpoint.split("/")):
+    if any(part.lower().replace("%2e", ".") in (".", "..") for part in endpoint.split("/")):
         raise InvalidEndpoint(f"an endpoint has no '.' or '..' as a part of its path: {endpoint!r}")

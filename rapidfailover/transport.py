@@ -469,7 +469,7 @@ class Keys:
         self._source = source
         self._refresh_key = refresh_key
         self._renewed: Dict[Key, Key] = {}  # old key -> the one that replaced it
-        self._last: Dict[str, Key] = {}
+        self._last: Dict[str, Key] = {}  # what was told, and the key that it is
         anew_in_child(self._renew)
 
     def _renew(self) -> None:
@@ -479,15 +479,11 @@ class Keys:
     def current(self, deadline: Deadline) -> Key:
         """From a text, a callable or ``RAPIDAPI_KEY``, read anew. MissingAPIKey, InvalidAPIKey."""
         if self._source is None:
-            name, told = "RAPIDAPI_KEY", os.environ.get("RAPIDAPI_KEY")
+            key = _checked("RAPIDAPI_KEY", os.environ.get("RAPIDAPI_KEY"), self._last)
         elif callable(self._source):
-            name, told = "api_key()", _told(deadline, self._source)
+            key = _checked("api_key()", _told(deadline, self._source), self._last)
         else:
-            name, told = "api_key", self._source
-        key = self._last.get(told) if isinstance(told, str) else None
-        if key is None:
-            key = _checked(name, told)
-            self._last = {str(told): key}  # looking at each of its characters again is 1 % of a bare session's call
+            key = _checked("api_key", self._source, self._last)
         newer: Optional[Key] = key
         while newer is not None:
             key, newer = newer, self._renewed.get(newer)
@@ -549,7 +545,9 @@ def _told(deadline: Deadline, source: Any, *args: str) -> Any:
     raise MissingAPIKey(f"the callable for the key raised {trouble}")
 
 
-def _checked(name: str, key: Any) -> Key:
+def _checked(name: str, key: Any, last: Optional[Dict[str, Key]] = None) -> Key:
+    if last and isinstance(key, str) and key in last:
+        return last[key]  # looking at each of its characters again is 1 % of a bare session's call
     problem: Optional[Exception] = None
     if key is None or isinstance(key, str) and not key.strip():
         problem = MissingAPIKey(f"{name} holds no RapidAPI key: pass api_key= or set RAPIDAPI_KEY")
@@ -562,7 +560,11 @@ def _checked(name: str, key: Any) -> Key:
     if problem is not None:
         del key  # error reports print locals
         raise problem
-    return Key(key.strip())
+    checked = Key(key.strip())
+    if last is not None:
+        last.clear()
+        last[key] = checked
+    return checked
 
 
 def _without(key: str, text: Any) -> Any:

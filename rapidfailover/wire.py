@@ -153,12 +153,13 @@ def _parse_headers(file: Any) -> http.client.HTTPMessage:
     message.set_payload("")
     for line in lines[:-1]:
         plain = _PLAIN_HEADER(line)
-        if plain is None:
+        if plain is None or plain[1].lower() == b"content-type" and _MAIL(plain[2] or b""):
             return email.parser.Parser(_class=http.client.HTTPMessage).parsestr(b"".join(lines).decode("iso-8859-1"))
         message._headers.append((plain[1].decode(), (plain[2] or b"").decode()))  # type: ignore[attr-defined]
     return message
 
 
+_MAIL = re.compile(rb"(?i)multipart|message").match  # of parts, which that parser would look for
 _PLAIN_NAME = re.compile("[!-9;-~]+").fullmatch
 _PLAIN_HEADER = re.compile(rb"([!-9;-~]+):[ \t]*([!-~](?:[ -~]*[!-~])?)?\r\n").fullmatch
 
