@@ -7,7 +7,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rapidfailover/__init_
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types check soak vendor clean
+.PHONY: help demo test test-all lint types check soak mutate vendor clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -34,6 +34,10 @@ check: lint types $(VENV)/.installed-test  ## lint, types, tests with branch cov
 soak: $(VENV)/.installed-test  ## a fault campaign over sockets, 2 minutes; SECONDS=, SEED=, THREADS=
 	$(BIN)/python -W error::ResourceWarning tests/soak.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(THREADS),--threads $(THREADS))
 
+mutate: $(VENV)/.installed-test  ## mutation testing of what decides; survivors and why they live: tests/mutants.md
+	$(BIN)/python -m pip install -q mutmut
+	$(BIN)/mutmut run && $(BIN)/mutmut results
+
 vendor:  ## copy the package into your own tree: make vendor DEST=path/to/yours/failover
 	@test -n "$(DEST)" || { echo "usage: make vendor DEST=path/to/yours/failover"; exit 2; }
 	@test ! -e "$(DEST)" || test -e "$(DEST)/VENDORED" || { echo "$(DEST) is there and is no copy of ours"; exit 1; }
@@ -43,7 +47,7 @@ vendor:  ## copy the package into your own tree: make vendor DEST=path/to/yours/
 	@cat "$(DEST)/VENDORED"
 
 clean:  ## remove what the other commands made
-	rm -rf $(VENV) .venv-* build dist *.egg-info .coverage .pytest_cache .mypy_cache
+	rm -rf $(VENV) .venv-* mutants build dist *.egg-info .coverage .pytest_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

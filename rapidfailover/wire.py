@@ -333,6 +333,9 @@ class _Stack:
         self._items: List[Any] = []
         self.qsize = self._items.__len__
 
+    def empty(self) -> bool:
+        return not self._items
+
     def put(self, item: Any, block: bool = True, timeout: Optional[float] = None) -> None:
         if len(self._items) >= self.maxsize:
             raise queue.Full

