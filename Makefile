@@ -7,7 +7,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rapidfailover/__init_
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types check soak mutate vendor clean
+.PHONY: help demo test test-all lint types check soak bench bench-quick mutate vendor clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -34,6 +34,12 @@ check: lint types $(VENV)/.installed-test  ## lint, types, tests with branch cov
 soak: $(VENV)/.installed-test  ## a fault campaign over sockets, 2 minutes; SECONDS=, SEED=, THREADS=
 	$(BIN)/python -W error::ResourceWarning tests/soak.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(THREADS),--threads $(THREADS))
 
+bench: $(VENV)/.installed-bench  ## cost and availability against what a user would pick instead; 3 minutes, writes tests/benchmarks/results.md
+	$(BIN)/python tests/benchmarks/run.py
+
+bench-quick: $(VENV)/.installed-bench  ## the same in under a minute, writes nothing
+	$(BIN)/python tests/benchmarks/run.py --quick
+
 mutate: $(VENV)/.installed-test  ## mutation testing of what decides; survivors and why they live: tests/mutants.md
 	$(BIN)/python -m pip install -q mutmut
 	$(BIN)/mutmut run && $(BIN)/mutmut results
@@ -59,6 +65,10 @@ $(VENV)/.installed: $(BIN)/python setup.cfg setup.py
 
 $(VENV)/.installed-test: $(BIN)/python setup.cfg setup.py
 	$(BIN)/python -m pip install -q -e '.[test]'
+	touch $@
+
+$(VENV)/.installed-bench: $(BIN)/python setup.cfg setup.py
+	$(BIN)/python -m pip install -q -e '.[bench]'
 	touch $@
 
 $(VENV)/.installed-check: $(BIN)/python setup.cfg setup.py

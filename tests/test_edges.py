@@ -172,6 +172,17 @@ def test_a_fault_that_was_a_429_keeps_early_trials_away(clock):
     assert next(registry.visits("p", "/x", lambda: 1.0, early=True), None) is None
 
 
+def test_the_refresh_worker_is_early_and_known_to_be(clock):
+    registry = ProviderRegistry({"p": [ProviderConfig("first", "a.example", 1)]}, error_threshold=1, clock=clock)
+    registry.mark_error("p", "first")
+    clock.tick(2.0)
+    early = visit(registry, early=True)
+    assert early.ticket.early and early.ticket.trial
+    assert early.entry.circuit.fault(clock(), early.ticket) is False  # it changes nothing
+    clock.tick(898.0)
+    assert visit(registry, early=True).ticket.early is False
+
+
 # --- caches ---
 
 def test_a_cache_takes_what_fits_exactly_and_a_lifetime_of_a_second(clock):
@@ -188,6 +199,8 @@ def test_a_cache_takes_what_fits_exactly_and_a_lifetime_of_a_second(clock):
     assert len(two) == 2 and two._bytes == 2 * cost
     two.set("c", b"v")
     assert len(two) == 2 and two._bytes == 2 * cost and two.get("a") is None
+    two.set("d", b"v", 0)
+    assert len(two) == 2
     two.set("b", b"v", 0)
     assert two.get("b") is None and two._bytes == cost
 
@@ -207,6 +220,17 @@ def test_keys_may_hold_anything(tmp_path):
     assert key_of("p", "/x", "q") == "rapidfailover:1:" + hashlib.sha256(b"p\0/x\0q").hexdigest()
     with pytest.raises(ValueError, match="^max_entries is positive$"):
         FileCache(tmp_path, 0)
+
+
+def test_what_a_file_cache_could_not_keep_is_said_once_with_its_place(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    FileCache(tmp_path / "file").set("k", b"1")
+    assert [record.getMessage().startswith(f"an entry could not be kept in {tmp_path / 'file'}: ") for record in caplog.records] == [True]
+    assert FileCache(tmp_path)._max_entries == 1024
+
+
+def test_records_of_no_lifetime_are_not_kept():
+    Records(None, parse, 0.0).keep("k", "first", b"[]")
 
 
 def test_a_record_is_as_old_as_it_may_be_and_its_head_is_short():
@@ -252,6 +276,12 @@ def test_where_the_words_stand(field):
     assert interpret(500, {}, b'{"%s": "so it is"}' % field.encode()).detail == "so it is"
 
 
+def test_words_of_a_page_are_its_beginning():
+    page = b"<html>" + b"x" * 1000
+    assert interpret(500, {}, page).detail == "<html>" + "x" * 193 + "…"
+    assert interpret(200, {}, page).detail == f"bad payload: not JSON: '<html>{'x' * 33}…'"
+
+
 def test_a_quota_that_the_words_name_is_used_up_whatever_the_headers_say():
     meaning = interpret(429, {"X-RateLimit-Requests-Remaining": "7", "X-RateLimit-Requests-Reset": "60"},
                         b'{"message": "You have exceeded the MONTHLY quota for Requests"}')
@@ -280,6 +310,7 @@ def test_times_are_held_against_the_answers_own_date():
 
 @pytest.mark.parametrize("body, why", [
     (b"", "^empty$"), (b"{", "^not JSON: "), (b'"x"', "^neither an object nor an array: '\"x\"'$"), (b"[1e999]", "^not JSON: '\\[1e999\\]'$"),
+    (b'"' + b"[" * 500 + b'"', "^neither an object nor an array: "),
     (b"[" * 201 + b"]" * 201, "^nested too deeply$"), (b'{"a":' * 201 + b"1" + b"}" * 201, "^nested too deeply$"),
 ])
 def test_what_is_there_instead_of_json(body, why):
@@ -314,6 +345,7 @@ def test_utf8_is_handed_on_as_it_is_and_what_is_none_is_refused_later():
     (lambda endpoint, data: 400, 502, "bad payload: gone"), (lambda endpoint, data: 422, 502, "bad payload: gone"),
     (lambda endpoint, data: 299, 502, "bad payload: gone"), (lambda endpoint, data: 300, 300, "a 200 that means 300: gone"),
     (lambda endpoint, data: 599, 599, "a 200 that means 599: gone"), (lambda endpoint, data: 600, 502, "bad payload: gone"),
+    (lambda endpoint, data: 502, 502, "bad payload: gone"), (lambda endpoint, data: 503, 503, "a 200 that means 503: gone"),
     (lambda endpoint, data: "404", 502, "bad payload: gone"), (lambda endpoint, data: 1 / 0, 502, "bad payload: its check raised ZeroDivisionError"),
     (lambda endpoint, data: 404 if endpoint == "/x" and data["message"] else 200, 404, "a 200 that means 404: gone"),
 ])

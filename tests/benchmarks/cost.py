@@ -1,0 +1,243 @@
+"""What a call costs: CPU seconds of this process, as multiples of ``requests.Session().get(...).json()`` in the same run.
+
+Rounds of the contestants are interleaved and medians taken, because machines are shared. 335-byte answers over
+loopback, from a server in a process of its own.
+"""
+
+import logging
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent.parent)]
+import peers  # noqa: E402
+import requests  # noqa: E402
+import urllib3  # noqa: E402
+
+from rapidfailover import (  # noqa: E402
+    FailoverClient,
+    LRUTTLCache,
+    NoProvidersAvailable,
+    ProviderConfig,
+    ProviderRegistry,
+)
+
+SERVER = r'''
+import socket, threading
+body = b'{"x": "' + b"y" * 326 + b'"}'
+answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+print(listener.getsockname()[1], flush=True)
+def serve(connection):
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    received = b""
+    while True:
+        piece = connection.recv(65536)
+        if not piece:
+            return
+        received += piece
+        while b"\r\n\r\n" in received:
+            received = received.split(b"\r\n\r\n", 1)[1]
+            connection.sendall(answer)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+'''
+
+
+class Server:
+    def __enter__(self):
+        self._process = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE)
+        return f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+
+    def __exit__(self, *exc_info):
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def cpu(calls, rounds):
+    """{name: median CPU seconds of one call}, of {name: (function, how many a round)}."""
+    for function, _ in calls.values():
+        for _ in range(20):
+            function()
+    took = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, (function, count) in calls.items():
+            began = time.process_time()
+            for _ in range(count):
+                function()
+            took[name].append((time.process_time() - began) / count)
+    return {name: statistics.median(each) for name, each in took.items()}
+
+
+def out(url, ask_first):
+    """A client whose three providers are all out, with or without a copy at hand."""
+    registry = ProviderRegistry({"p": [ProviderConfig(name, "a.example", number, base_url=url) for number, name in enumerate("abc")]})
+    client = FailoverClient(registry, api_key=peers.KEY)
+    if ask_first:
+        client.call("p", "/x", {"q": "1"})
+    for name in "abc":
+        for _ in range(3):
+            registry.mark_error("p", name)
+
+    def degraded():
+        assert client.call("p", "/x", {"q": "1"}).stale
+
+    def fail_fast():
+        try:
+            client.call("p", "/x", {"q": "1"})
+        except NoProvidersAvailable:
+            pass
+
+    return degraded if ask_first else fail_fast
+
+
+def healthy(url, rounds, everybody):
+    """Name, microseconds, multiple of the bare session."""
+    calls = {"requests.Session, by hand": (peers.bare([url]), 200), "Session.send(prepared)": (peers.prepared([url]), 200),
+             "rapidfailover": (peers.ours([url]), 200)}
+    if everybody:
+        calls.update({name: (make([url]), 100) for name, make in {**peers.ALONE, **peers.FAILOVER}.items()
+                      if name not in calls and make is not peers.strategy})
+        calls["the strategy's own code"] = (peers.strategy([url]), 5)
+    calls = {name: ((lambda ask=ask: ask("1")), count) for name, (ask, count) in calls.items()}
+    calls["rapidfailover, all out, a copy at hand"] = (out(url, True), 1000)
+    calls["rapidfailover, all out, no copy"] = (out(url, False), 1000)
+    took = cpu(calls, rounds)
+    bare = took["requests.Session, by hand"]
+    return [(name, seconds * 1e6, seconds / bare) for name, seconds in sorted(took.items(), key=lambda item: item[1])]
+
+
+def threads(url, seconds):
+    """(threads, calls a second of a bare session each, ours on one client)."""
+    for count in (1, 8, 32):
+        done = {}
+        for _ in range(3):  # interleaved, the best of each
+            client = peers.ours([url])
+            for name, make in (("bare", lambda: peers.bare([url])), ("ours", lambda: client)):
+                asks = [make() for _ in range(count)]
+                for ask in asks:
+                    ask("1")
+                calls, ends = [0] * count, time.monotonic() + seconds
+
+                def work(number):
+                    ask, question = asks[number], str(number)
+                    while time.monotonic() < ends:
+                        ask(question)
+                        calls[number] += 1
+
+                running = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+                for thread in running:
+                    thread.start()
+                for thread in running:
+                    thread.join()
+                done[name] = max(done.get(name, 0), sum(calls) / seconds)
+        yield count, done["bare"], done["ours"]
+
+
+def growth(url, rounds):
+    """What a call costs with much in the registry or the cache, as a multiple of what it costs with little."""
+    def with_platforms(count):
+        registry = ProviderRegistry({f"p{number}": [ProviderConfig("a", "a.example", 1, base_url=url)] for number in range(count)})
+        client = FailoverClient(registry, api_key=peers.KEY)
+        return lambda: client.call("p0", "/x", {"q": "1"})
+
+    def with_entries(count):
+        registry = ProviderRegistry({"p": [ProviderConfig("a", "a.example", 1, base_url=url)]})
+        cache = LRUTTLCache(max_entries=count)
+        for number in range(count):
+            cache.set(f"key{number}", b"x" * 335)
+        client = FailoverClient(registry, api_key=peers.KEY, cache=cache)
+        return lambda: client.call("p", "/x", {"q": "1"})
+
+    took = cpu({"1 platform": (with_platforms(1), 100), "1,000 platforms": (with_platforms(1000), 100),
+                "10 cached": (with_entries(10), 100), "100,000 cached": (with_entries(100_000), 100)}, rounds)
+    return took["1,000 platforms"] / took["1 platform"], took["100,000 cached"] / took["10 cached"]
+
+
+def memory_per_entry(body=335, entries=20_000):
+    """Bytes that an entry takes beyond its body."""
+    from rapidfailover.cache import Records, key_of
+    cache = LRUTTLCache(max_entries=entries)
+    records = Records(cache, lambda body: body, 60.0)
+    tracemalloc.start()
+    for number in range(entries):
+        records.keep(key_of("p", "/x", str(number)), "provider", bytes(body))
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return used / len(cache) - body
+
+
+def start_up(url, rounds=9):
+    """(milliseconds of import beyond requests, CPU of the first call as a multiple of a bare session's first)."""
+    compiled = tempfile.mkdtemp()  # as pip leaves a package
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled, "PYTHONDONTWRITEBYTECODE": ""}
+
+    def took(code):
+        return float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, env=environment,
+                                    cwd=Path(__file__).parent.parent.parent).stdout)
+
+    took("import requests, rapidfailover; print(0)")
+    imports = [took("import requests, time; began = time.perf_counter(); import rapidfailover; print(time.perf_counter() - began)") for _ in range(rounds)]
+    clock = "began = time.process_time(); {}; print(time.process_time() - began)"
+    ready = f"import requests, rapidfailover, time; from rapidfailover import *; url = {url!r}; "
+    ours = ready + clock.format("FailoverClient(ProviderRegistry({'p': [ProviderConfig('a', 'a.example', 1, base_url=url)]}), "
+                                "api_key='k' * 50).call('p', '/x', {'q': '1'}).data")
+    bare = ready + clock.format("requests.Session().get(url + '/x', params={'q': '1'}, headers={'X-RapidAPI-Key': 'k' * 50}, timeout=5).json()")
+    pairs = [(took(ours), took(bare)) for _ in range(rounds)]
+    shutil.rmtree(compiled)
+    return 1000 * statistics.median(imports), statistics.median(first for first, _ in pairs) / statistics.median(second for _, second in pairs)
+
+
+def measured(quick=False, everybody=True):
+    """Lines of Markdown, and whether each bound was met."""
+    logging.getLogger("rapidfailover").setLevel(logging.CRITICAL)
+    lines, bounds = [], []
+
+    def hold(what, figure, bound, told):
+        bounds.append((what, told, bound, figure))
+
+    newest = sys.version_info[:2] == (3, 11)
+    with Server() as url:
+        table = healthy(url, 7 if quick else 15, everybody)
+        ratio = {name: multiple for name, _, multiple in table}
+        lines += ["| a call by | CPU, µs | × bare session |", "|---|---|---|"]
+        lines += [f"| {name} | {microseconds:,.0f} | {multiple:.{3 if multiple < 0.1 else 2}f} |" for name, microseconds, multiple in table]
+        hold("healthy call", ratio["rapidfailover"] <= (0.55 if newest else 0.70), f"≤ {0.55 if newest else 0.70} ×", f"{ratio['rapidfailover']:.2f} ×")
+        send = ratio["rapidfailover"] / ratio["Session.send(prepared)"]
+        hold("healthy call, to Session.send(prepared)", send <= 1.25, "≤ 1.25 ×", f"{send:.2f} ×")
+        for name in ("rapidfailover, all out, a copy at hand", "rapidfailover, all out, no copy"):
+            hold(name, ratio[name] <= 0.04, "≤ 0.04 ×", f"{ratio[name]:.3f} ×")
+        for count, bare, ours in threads(url, 0.5 if quick else 2.0):
+            hold(f"{count} threads", ours >= bare, f"≥ {bare:,.0f} calls/s (bare)", f"{ours:,.0f} calls/s")
+        platforms, entries = growth(url, 9 if quick else 31)
+        hold("1,000 platforms to 1", platforms <= 1.10, "≤ 1.10 ×", f"{platforms:.2f} ×")
+        hold("100,000 cache entries to 10", entries <= 1.10, "≤ 1.10 ×", f"{entries:.2f} ×")
+        memory = memory_per_entry()
+        hold("memory of an entry beyond its body", memory <= 600, "≤ 600 bytes", f"{memory:,.0f} bytes")
+        imports, first = start_up(url)
+        hold("import beyond requests", imports <= 15, "≤ 15 ms", f"{imports:.1f} ms")
+        hold("first call to a bare session's", first <= 1.2, "≤ 1.2 ×", f"{first:.2f} ×")
+    lines += ["", "| bound | | measured | met |", "|---|---|---|---|"]
+    lines += [f"| {what} | {bound} | {told} | {'yes' if met else '**no**'} |" for what, told, bound, met in bounds]
+    return lines, all(met for *_, met in bounds)
+
+
+def machine():
+    return (f"Python {platform.python_version()}, requests {requests.__version__}, urllib3 {urllib3.__version__}, "
+            f"{platform.system()} {platform.machine()}")
+
+
+if __name__ == "__main__":  # without the peers: runs wherever rapidfailover does
+    print(machine())
+    lines, met = measured(quick="--quick" in sys.argv, everybody=False)
+    print("\n".join(lines))
+    sys.exit(not met)
