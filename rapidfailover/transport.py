@@ -10,6 +10,7 @@ import os
 import random
 import re
 import socket
+import sys
 import threading
 import time
 import zlib
@@ -130,7 +131,7 @@ class Transport:
         anew_in_child(self._renew)
 
     def _renew(self) -> None:
-        self._sessions: Dict[Tuple[str, str], requests.Session] = {}  # a child shares no connection with its parent
+        self._sessions: Dict[Tuple[str, str], _Session] = {}  # a child shares no connection with its parent
         self._lock = threading.Lock()
 
     def ask(self, platform: str, provider: ProviderConfig, sent: Outgoing, key: Key, seconds: float) -> Reply:
@@ -143,7 +144,7 @@ class Transport:
         response = None
         try:
             request = _prepared(provider, sent)
-            settings = {**_from_environment(session, request.url), "timeout": _Until(ends)}
+            settings = {**session.from_environment(request.url), "timeout": _Until(ends)}
             with alarm(seconds):
                 response = session.send(request, stream=True, allow_redirects=False, **settings)
                 return self._reply(response, progress, sent, provider)
@@ -186,7 +187,7 @@ class Transport:
         return Reply(status, wire, _without(progress.key, meaning.detail), progress.retries, meaning.data, body,
                      meaning.hold, meaning.quota)
 
-    def _session(self, platform: str, provider: ProviderConfig) -> requests.Session:
+    def _session(self, platform: str, provider: ProviderConfig) -> "_Session":
         """One pool per provider, so that what one sends too much never answers another's request."""
         try:
             return self._sessions[platform, provider.name]
@@ -194,7 +195,7 @@ class Transport:
             with self._lock:
                 return self._sessions.setdefault((platform, provider.name), self._new_session())
 
-    def _new_session(self) -> requests.Session:
+    def _new_session(self) -> "_Session":
         session = _Session()
         session.cookies = _NoCookies()
         adapter = _Adapter(pool_connections=4, pool_maxsize=_CONNECTIONS, max_retries=_retry(self._matrix))
@@ -232,14 +233,6 @@ def _url(base_url: str, path: str) -> str:
     return str(requests.Request("GET", base_url + path).prepare().url)
 
 
-def _from_environment(session: requests.Session, url: Any) -> Dict[str, Any]:
-    """Proxies and CA bundle of the environment, for https: a proxy would see the key of a plain loopback request."""
-    if not url.startswith("https:"):
-        return {"proxies": {}, "verify": True, "cert": None}
-    settings = session.merge_environment_settings(url, {}, None, None, None)
-    return {name: settings[name] for name in ("proxies", "verify", "cert")}
-
-
 class _Progress(Budget):
     """What the adapter and the Retry must know of the attempt under way."""
 
@@ -266,12 +259,34 @@ def _masked(record: logging.LogRecord) -> bool:
 _URLLIB3_LOGGERS = ("urllib3.connection", "urllib3.connectionpool", "urllib3.response", "urllib3.util.retry")
 
 
+_DIRECT = {"proxies": {}, "verify": True, "cert": None}
+_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "REQUEST_METHOD",
+              "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
 class _NoCookies(RequestsCookieJar):
     def extract_cookies(self, *args: Any) -> None:
         """None is kept, and no lock of the jar's taken: an interrupt in there would leave it locked for ever."""
 
 
 class _Session(requests.Session):
+    _variables: Any = None
+    _settings: Dict[str, Any] = {}
+
+    def from_environment(self, url: Any) -> Dict[str, Any]:
+        """Proxies and CA bundle, for https: a proxy would see the key of a plain loopback request.
+
+        Looked up when a variable has changed; on every call that is a fifth of a bare session's.
+        """
+        if not url.startswith("https:"):
+            return _DIRECT
+        variables = tuple(map(os.environ.get, _VARIABLES))
+        if variables != self._variables or sys.platform in ("darwin", "win32"):  # which have settings elsewhere too
+            settings = self.merge_environment_settings(url, {}, None, None, None)
+            self._settings = {name: settings[name] for name in ("proxies", "verify", "cert")}
+            self._variables = variables
+        return self._settings
+
     def get_redirect_target(self, resp: requests.Response) -> None:
         """No redirect is followed, looked at or read out: it would carry the key to a stranger."""
         return None

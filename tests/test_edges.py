@@ -229,8 +229,9 @@ def test_what_a_file_cache_could_not_keep_is_said_once_with_its_place(tmp_path, 
     assert FileCache(tmp_path)._max_entries == 1024
 
 
-def test_records_of_no_lifetime_are_not_kept():
+def test_records_of_no_lifetime_are_not_kept(caplog):
     Records(None, parse, 0.0).keep("k", "first", b"[]")
+    assert not caplog.records  # the cache was not asked
 
 
 def test_a_record_is_as_old_as_it_may_be_and_its_head_is_short():

@@ -540,3 +540,23 @@ def test_headers_go_out_as_http_client_would_send_them(name, value):
         return connection._buffer
 
     assert sent(_Connection) == sent(_Connection.__mro__[1])
+
+
+def test_a_change_of_the_environment_is_seen_by_the_next_call(tmp_path, monkeypatch):
+    world = World(tmp_path)
+    upstream = world.upstream(http(GOOD), tls=world.context("localhost"))
+    provider = ProviderConfig("raw", "raw.example", 1, base_url=f"https://localhost:{upstream.port}")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY, refresh=False, matrix=NO_RETRY, max_stale=0) as client:
+        with pytest.raises(AllProvidersFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            client.call("raw", "/thing")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", world.bundle)
+        client.call("raw", "/thing")
+        client.call("raw", "/thing")
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{world.refused}")
+        with pytest.raises(AllProvidersFailed, match="unavailable"):
+            client.call("raw", "/thing")
+        monkeypatch.setenv("NO_PROXY", "localhost")
+        assert client.call("raw", "/thing").data == {"ok": True}
+    world.close()
