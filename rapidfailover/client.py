@@ -1,6 +1,5 @@
 """The decision tree of the strategy: one call, several providers, the last good copy."""
 
-import logging
 import threading
 import time
 from contextlib import closing
@@ -11,6 +10,7 @@ from . import fork
 from .cache import LRUTTLCache, Records, key_of
 from .config import Attempt, Question, RefreshRequest, Result, check_seconds, encode_query, plain
 from .errors import AllProvidersFailed, FailoverError, NoProvidersAvailable, NotFound, RequestRefused, refusal
+from .events import Events, Listener
 from .gateway import parse
 from .health import Monitor, side_by_side
 from .matrix import MATRIX, Rule, row
@@ -19,8 +19,6 @@ from .registry import Checkup, ProviderRegistry, Visit
 from .transport import Deadline, Key, Keys, KeySource, Outgoing, Reply, Transport, outgoing
 
 __all__ = ["FailoverClient"]
-
-_log = logging.getLogger(__package__)
 
 _RESERVE = 5.0  # seconds kept for each provider not yet asked, so that one that hangs starves nobody
 _UNTOLD_WAIT = 1.0  # seconds before the retry of a 429 that does not say for how long (the strategy's sleep)
@@ -43,8 +41,10 @@ class FailoverClient:
     ``refresh``      whether what nobody answered is asked again in the background; a callable is handed a
                      picklable RefreshRequest instead, for ``refresh_now`` in a process of its own
     ``coalesce``     identical calls under way share one upstream request
+    ``on_event``     ``on_event(name, fields)`` is told of each switch, trip, hold, recovery, stale and refresh, in a
+                     thread of its own: it may raise or block
 
-    What is handed in (``api_key``, ``refresh_key``, ``cache``, ``refresh``) is outside the deadline.
+    What is handed in (``api_key``, ``refresh_key``, ``cache``, ``refresh``, ``on_event``) is outside the deadline.
     """
 
     def __init__(self, registry: Optional[ProviderRegistry] = None, *, api_key: KeySource = None,
@@ -52,7 +52,8 @@ class FailoverClient:
                  timeout: float = 15.0, deadline: float = 25.0, max_wait: float = 2.0,
                  max_body: int = 10 * 2 ** 20, max_stale: float = 86400.0, fresh_for: float = 0.0,
                  matrix: Mapping[int, Rule] = MATRIX,
-                 refresh: Union[bool, Callable[[RefreshRequest], object]] = True, coalesce: bool = True) -> None:
+                 refresh: Union[bool, Callable[[RefreshRequest], object]] = True, coalesce: bool = True,
+                 on_event: Optional[Listener] = None) -> None:
         self.registry = ProviderRegistry() if registry is None else registry
         self.cache = LRUTTLCache() if cache is None else cache
         self._timeout = check_seconds("timeout", timeout)
@@ -70,6 +71,9 @@ class FailoverClient:
         self._matrix = {**MATRIX, **matrix}
         if not isinstance(refresh, bool) and not callable(refresh):
             raise TypeError(f"refresh is True, False or a callable, not {refresh!r}")
+        if on_event is not None and not callable(on_event):
+            raise TypeError(f"on_event is a callable, not {on_event!r}")
+        self._events = Events(on_event)
         self._keys = Keys(api_key, refresh_key)
         self._records = Records(self.cache, parse, max(self._max_stale, self._fresh_for))
         self._transport = Transport(self._matrix, max_body)
@@ -144,8 +148,7 @@ class FailoverClient:
                 if not rule.switch:
                     raise refusal(status, visit.provider.name, reply.status, reply.detail)
                 not_found += status == 404  # Log Error, Try Next
-                _log.warning("%s %s: %s; %s", platform, endpoint, _said(attempt),
-                             "asking the next provider" if visit.still_to_ask > 1 else "no provider is left to ask")
+                self._switched(question, visit, attempt)
 
         if 0 < serving == not_found:  # no copy: it may have been deleted
             raise NotFound(f"{platform} {endpoint}: not found at any provider", platform=platform,
@@ -156,8 +159,7 @@ class FailoverClient:
         copy = None if refreshing else self._records.find(question.key, self._max_stale)
         if copy is None:
             raise self._failure(question, attempts, refreshing)
-        _log.warning("%s %s: nobody has an answer; serving the copy that %s gave %.0f s ago",
-                     platform, endpoint, copy.provider, copy.age)
+        self._served_stale(question, copy.provider, copy.age)
         return _result(question, deadline, copy.data, copy.provider, attempts, stale=True, age=copy.age), copy.body
 
     def call_with_failover(self, platform: str, endpoint: str, params: Optional[Mapping[str, Any]] = None,
@@ -171,7 +173,13 @@ class FailoverClient:
         For the task that ``refresh=`` handed the request to. It never queues itself again.
         """
         fork.check()
-        return self._decide(self._question(*request), self._timeout, Deadline(self._deadline), refreshing=True)[0]
+        question, outcome = self._question(*request), "failed"
+        try:
+            result = self._decide(question, self._timeout, Deadline(self._deadline), refreshing=True)[0]
+            outcome = "done"
+            return result
+        finally:
+            self._events.tell("refresh", platform=question.platform, endpoint=question.endpoint, outcome=outcome)
 
     def check_provider_health(self, platforms: Optional[Iterable[str]] = None) -> Dict[str, Dict[str, Dict[str, Any]]]:
         """``{platform: {provider: {"status": "healthy", "latency_ms": 12.3}}}``, or ``"unhealthy"`` with ``"error"``.
@@ -206,6 +214,7 @@ class FailoverClient:
         if self._refreshes is not None:
             self._refreshes.close()
         self._transport.close()
+        self._events.close()
 
     def __enter__(self) -> "FailoverClient":
         return self
@@ -252,8 +261,10 @@ class FailoverClient:
         status = row(reply.status, self._matrix)
         rule = self._matrix[status]
         attempt = ask.attempt(reply, rule.action)
-        self.registry.report(visit, _said(attempt), fault=rule.fault, rate_limited=status == 429, hold=reply.hold,
-                             quota=reply.quota)
+        happened = self.registry.report(visit, _said(attempt), fault=rule.fault, rate_limited=status == 429,
+                                        hold=reply.hold, quota=reply.quota)
+        if happened:
+            self._events.tell(happened, platform=visit.entry.platform, **_fields(attempt))
         return status, rule, attempt
 
     def _check_health(self, platforms: Optional[Iterable[str]],
@@ -310,7 +321,20 @@ class FailoverClient:
             # Copied: what the caller does with its params later is not what was asked.
             params = {name: list(value) if isinstance(value, (list, tuple)) else value
                       for name, value in question.params.items()}
-            self._refreshes.put(question.key, RefreshRequest(question.platform, question.endpoint, params))
+            if self._refreshes.put(question.key, RefreshRequest(question.platform, question.endpoint, params)):
+                self._events.tell("refresh", platform=question.platform, endpoint=question.endpoint, outcome="queued")
+
+    def _served_stale(self, question: Question, provider: str, age: float) -> None:
+        self._events.say("stale", "%s %s: nobody has an answer; serving the copy that %s gave %.0f s ago",
+                         question.platform, question.endpoint, provider, age,
+                         platform=question.platform, endpoint=question.endpoint, provider=provider)
+        self._events.tell("stale", platform=question.platform, endpoint=question.endpoint, provider=provider, age=age)
+
+    def _switched(self, question: Question, visit: Visit, attempt: Attempt) -> None:
+        self._events.say("switch", "%s %s: %s; %s", question.platform, question.endpoint, _said(attempt),
+                         "asking the next provider" if visit.still_to_ask > 1 else "no provider is left to ask",
+                         platform=question.platform, endpoint=question.endpoint, provider=attempt.provider)
+        self._events.tell("switch", platform=question.platform, endpoint=question.endpoint, **_fields(attempt))
 
     def _failure(self, question: Question, attempts: List[Attempt], refreshing: bool) -> AllProvidersFailed:
         platform, endpoint = question.platform, question.endpoint
@@ -422,6 +446,11 @@ def _result(question: Question, deadline: Deadline, data: Any, provider: str, at
     told = None if quota is None else {name: quota.get(name) for name in ("limit", "remaining", "reset")}
     return Result(data, question.platform, question.endpoint, provider, stale, age, tuple(attempts),
                   deadline.elapsed(), told)
+
+
+def _fields(attempt: Attempt) -> Dict[str, Any]:
+    """Of an event."""
+    return {name: getattr(attempt, name) for name in ("provider", "status", "action", "detail", "elapsed")}
 
 
 def _said(attempt: Attempt) -> str:

@@ -54,13 +54,14 @@ class RefreshQueue:
     def __contains__(self, key: str) -> bool:
         return key in self._entries and self._thread is not None and self._thread.is_alive()
 
-    def put(self, key: str, request: RefreshRequest) -> None:
-        """Queue a refresh, unless it is queued already. Never fails: a full queue costs a log line."""
+    def put(self, key: str, request: RefreshRequest) -> bool:
+        """Queue a refresh, unless it is queued already; whether it was. Never fails: a full queue costs a log line."""
         with self._changed:
             if self._closed:
-                return
+                return False
             if key in self._entries:
-                return self._ensure_thread()
+                self._ensure_thread()
+                return False
             full = len(self._entries) >= _LONGEST_QUEUE
             if not full:
                 self._entries[key] = _Entry(request, self._clock() + _FIRST_PAUSE)
@@ -69,6 +70,7 @@ class RefreshQueue:
         if full:
             _log.warning("%s: %d refreshes are queued already, that of %s is dropped",
                          request.platform, _LONGEST_QUEUE, request.endpoint)
+        return not full
 
     def discard(self, key: str) -> None:
         """Forget a refresh: somebody has the answer."""
@@ -164,11 +166,11 @@ class HandOver:
     def __contains__(self, key: str) -> bool:
         return self._clock() - self._handed.get(key, -math.inf) < _HANDED
 
-    def put(self, key: str, request: RefreshRequest) -> None:
+    def put(self, key: str, request: RefreshRequest) -> bool:
         now = self._clock()
         with self._lock:
             if self._closed or now - self._handed.get(key, now - _HANDED) < _HANDED:
-                return
+                return False
             self._handed[key] = now
             if len(self._handed) > _LONGEST_QUEUE:
                 del self._handed[next(iter(self._handed))]
@@ -177,6 +179,7 @@ class HandOver:
         except Exception as problem:  # the user's own code: a broker that is away fails no call
             _log.warning("%s: the refresh of %s could not be handed over: %s",
                          request.platform, request.endpoint, type(problem).__name__)
+        return True
 
     def discard(self, key: str) -> None:
         if key in self._handed:

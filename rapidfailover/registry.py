@@ -36,6 +36,10 @@ class _Entry:
         self.quota: Optional[Dict[str, float]] = None  # as it was told ...
         self.quota_at = 0.0  # ... then
 
+    def extra(self, event: str) -> Dict[str, str]:
+        """Fields of a log line."""
+        return {"event": event, "platform": self.platform, "provider": self.provider.name}
+
     def quota_now(self, now: float) -> Optional[Dict[str, Optional[float]]]:
         """{"limit", "remaining", "reset"}: what is left, with the seconds until it resets; None once it has."""
         if self.quota is None:
@@ -223,8 +227,11 @@ class ProviderRegistry:
                 visit.entry.circuit.release(visit.ticket)
 
     def report(self, visit: Visit, said: str = "", *, fault: bool = False, rate_limited: bool = False,
-               hold: Optional[float] = None, quota: Optional[Dict[str, float]] = None) -> None:
-        """The verdict on a visit. An answer that is neither a fault nor a hold shows the provider alive."""
+               hold: Optional[float] = None, quota: Optional[Dict[str, float]] = None) -> Optional[str]:
+        """The verdict on a visit. An answer that is neither a fault nor a hold shows the provider alive.
+
+        What that changed: "trip", "hold", "recovery" or nothing.
+        """
         entry, ticket = visit.entry, visit.ticket
         assert ticket is not None
         with self._lock:
@@ -247,10 +254,15 @@ class ProviderRegistry:
             wait = entry.circuit.wait(now)
         if tripped:
             self._log_trip(entry, said)
-        elif hold is not None and wait >= 1.0 and not was_held:
-            _log.warning("%s: %s is held for %.0f s: %s", entry.platform, entry.provider.name, wait, said)
+            return "trip"
+        if hold is not None and wait >= 1.0 and not was_held:
+            _log.warning("%s: %s is held for %.0f s: %s", entry.platform, entry.provider.name, wait, said,
+                         extra=entry.extra("hold"))
+            return "hold"
         if recovered:
             self._log_recovery(entry)
+            return "recovery"
+        return None
 
     def retry_after(self, platform: str, endpoint: str, *, early: bool = False) -> Optional[float]:
         """Seconds until the first that serves it can be asked; None when one can be now, or none is enabled."""
@@ -338,10 +350,11 @@ class ProviderRegistry:
         with self._lock:
             count, wait = entry.circuit.error_count, entry.circuit.wait(self._clock())
         _log.warning("%s: %s is out for %.0f s after %d faults in a row, the last: %s",
-                     entry.platform, entry.provider.name, wait, count, said)
+                     entry.platform, entry.provider.name, wait, count, said, extra=entry.extra("trip"))
 
     def _log_recovery(self, entry: _Entry) -> None:
-        _log.info("%s: %s answers again and is back in use", entry.platform, entry.provider.name)
+        _log.info("%s: %s answers again and is back in use", entry.platform, entry.provider.name,
+                  extra=entry.extra("recovery"))
 
 
 def _route(entry: _Entry, endpoint: str) -> Optional[Route]:

@@ -17,7 +17,7 @@ PACKAGE = Path(rapidfailover.__file__).parent
 
 LAYERS = {
     "matrix": 0, "config": 0, "errors": 0, "fork": 0,
-    "gateway": 1, "catalog": 1, "wire": 1, "circuit": 1, "cache": 1, "refresh": 1, "health": 1,
+    "gateway": 1, "catalog": 1, "wire": 1, "circuit": 1, "cache": 1, "events": 1, "refresh": 1, "health": 1,
     "transport": 2, "registry": 2,
     "client": 3,
     "cli": 4, "api": 4,
