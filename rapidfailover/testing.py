@@ -9,6 +9,10 @@ Each provider listens on a port of its own and answers its profile, posts and si
 its real host is known for, about whatever handle was asked; anything else, a wrong method too, is the gateway's 404.
 The people, numbers and ids are made up.
 
+It is a pytest plugin too: by itself where the package is installed, by ``pytest_plugins =
+["rapidfailover.testing"]`` (or wherever your copy is) in a ``conftest.py`` else. Its fixtures: ``fake_rapidapi``, a
+FakeRapidAPI, and ``failover_client``, a FailoverClient on it.
+
 How sure the shapes are: the fields of TikTok, looter2, statistics, yt-api, twitter-api45 and fresh-linkedin were
 seen in three or more independent places, those of linkedin-data-scraper and threads-api4 in one or two. The
 contract of tiktok-tikwm is not established: that it speaks its platform's dialect is assumed. So are the
@@ -18,16 +22,18 @@ contract of tiktok-tikwm is not established: that it speaks its platform's diale
 import json
 import selectors
 import socket
+import sys
 import threading
 import time
 from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple, Union
 from urllib.parse import parse_qs, urlsplit
 from zlib import crc32
 
 from .catalog import PROVIDERS
+from .client import FailoverClient
 from .config import ProviderConfig
 from .errors import UnknownProvider
 from .registry import ProviderRegistry
@@ -549,3 +555,20 @@ _ENDPOINTS: Mapping[str, Mapping[str, Callable[[Params], Any]]] = {
     "threads-api4": {"/api/user/info": _threads_user, "/api/user/posts": _threads_posts,
                      "/api/post/detail": _threads_post},
 }
+
+
+def _fake_rapidapi() -> Iterator[FakeRapidAPI]:
+    """A local RapidAPI, closed after the test."""
+    with FakeRapidAPI() as rapidapi:
+        yield rapidapi
+
+
+def _failover_client(fake_rapidapi: FakeRapidAPI) -> Iterator[FailoverClient]:
+    """A FailoverClient on ``fake_rapidapi``, closed after the test."""
+    with FailoverClient(fake_rapidapi.registry, api_key="not-a-real-key") as client:
+        yield client
+
+
+if "pytest" in sys.modules:  # not imported otherwise: the command line's demo takes this module too
+    _fixture: Any = sys.modules["pytest"].fixture
+    fake_rapidapi, failover_client = _fixture(_fake_rapidapi), _fixture(_failover_client)

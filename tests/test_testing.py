@@ -1,12 +1,17 @@
 """The local RapidAPI, asked by a plain requests.Session as any client would."""
 
+import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import requests
 
-from rapidfailover import UnknownProvider
+from rapidfailover import UnknownProvider, testing
 from rapidfailover.testing import FakeRapidAPI
 
 
@@ -176,3 +181,34 @@ def test_it_leaves_nothing_behind():
     while threading.active_count() > before and time.monotonic() < until:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+# --- the pytest plugin ---
+
+PLUGGED = """
+def test_it(fake_rapidapi, failover_client):
+    fake_rapidapi.fail("tiktok-scraper7", 503)
+    assert failover_client.call("tiktok", "/user/info", {"unique_id": "ada"}).provider == "tiktok-feature"
+    assert len(fake_rapidapi.requests) == 3
+
+
+def test_each_has_its_own(fake_rapidapi, failover_client):
+    assert fake_rapidapi.requests == [] and failover_client.registry is fake_rapidapi.registry
+"""
+
+
+@pytest.mark.parametrize("name", ["rapidfailover", "acme.failover"])
+def test_its_fixtures_are_a_pytest_plugin_under_any_name(tmp_path, name):
+    package = tmp_path.joinpath(*name.split("."))
+    package.parent.mkdir(exist_ok=True)
+    shutil.copytree(Path(testing.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "conftest.py").write_text(f"pytest_plugins = ['{name}.testing']")
+    (tmp_path / "test_plugged.py").write_text(PLUGGED)
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:rapidfailover", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)],
+                          cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_pytest_is_not_imported_for_it():
+    code = "import sys, rapidfailover.testing; sys.exit('pytest' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(testing.__file__).parent.parent).returncode == 0
