@@ -79,8 +79,12 @@ def cpu(calls, rounds):
 
 
 def out(url, ask_first):
-    """A client whose three providers are all out, with or without a copy at hand."""
-    registry = ProviderRegistry({"p": [ProviderConfig(name, "a.example", number, base_url=url) for number, name in enumerate("abc")]})
+    """A client whose three providers are all out, with or without a copy at hand.
+
+    On a clock that stands still, or the refresh worker would have them back in two seconds.
+    """
+    providers = [ProviderConfig(name, "a.example", number, base_url=url) for number, name in enumerate("abc")]
+    registry = ProviderRegistry({"p": providers}, clock=lambda: 1000.0)
     client = FailoverClient(registry, api_key=peers.KEY)
     if ask_first:
         client.call("p", "/x", {"q": "1"})
