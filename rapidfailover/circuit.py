@@ -52,8 +52,11 @@ class Circuit:
         """Seconds until a request may go: 0.0 is now. ``early`` asks for the refresh worker."""
         until = now
         if self.open_until is not None:
-            may_try = early and not self.rate_limited
-            until = max(now, min(self.open_until, self.early_at) if may_try else self.open_until)
+            out = self.open_until
+            if early and not self.rate_limited and self.early_at < out:
+                out = self.early_at
+            if out > until:
+                until = out
         if self.hold_until is not None and self.hold_until > until:
             until = self.hold_until
         if self.trial_until is not None and self.trial_until > until:

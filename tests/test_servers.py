@@ -18,44 +18,20 @@ from conftest import KEY
 
 ROOT = Path(__file__).parent.parent
 
-APP = '''
-import json, os
-from urllib.parse import parse_qs
-from rapidfailover import FailoverClient, FailoverError, FileCache, ProviderConfig, ProviderRegistry
-
-providers = [ProviderConfig(name, f"{name}.p.rapidapi.com", number, base_url=url)
-             for number, (name, url) in enumerate(json.loads(os.environ["PROVIDERS"]))]
-client = FailoverClient(ProviderRegistry({"tiktok": providers}), timeout=2.0, cache=FileCache("copies"))
-if os.environ.get("ASK_AT_IMPORT"):
-    client.call("tiktok", "/user/info", {"unique_id": "import"})  # connections that forked workers inherit
-
-
-def app(environ, start_response):
-    name = parse_qs(environ["QUERY_STRING"])["name"][0]
-    try:
-        result = client.call("tiktok", "/user/info", {"unique_id": name})
-        status, told = "200 OK", {"pid": os.getpid(), "user": result.data["data"]["user"]["uniqueId"], "stale": result.stale}
-    except FailoverError as error:
-        status, told = "502 Bad Gateway", {"error": str(error)}
-    start_response(status, [("Content-Type", "application/json")])
-    return [json.dumps(told).encode()]
-'''
-
 
 @contextmanager
-def gunicorn(rapidapi, tmp_path, *options, **environment):
-    (tmp_path / "served.py").write_text(APP)
+def gunicorn(rapidapi, tmp_path, app, *options, workers=2):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     providers = [(config.name, config.base_url) for config in rapidapi.providers["tiktok"]]
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "gunicorn", "served:app", "-b", f"127.0.0.1:{port}", "-w", "2", "--graceful-timeout", "5", *options],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "RAPIDAPI_KEY": KEY, "PROVIDERS": json.dumps(providers), **environment})
+        [sys.executable, "-W", "ignore", "-m", "gunicorn", f"{app}_app:app", "-b", f"127.0.0.1:{port}", "-w", str(workers),
+         "--graceful-timeout", "5", *options], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'apps'}", "RAPIDAPI_KEY": KEY, "PROVIDERS": json.dumps(providers)})
 
-    def get(name):
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/?name={name}", timeout=20) as answer:
+    def get(name, page="user/"):
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/{page}{name}", timeout=20) as answer:
             return json.load(answer)
 
     try:
@@ -78,9 +54,9 @@ WORKERS = [("sync",), ("sync", "--preload"), ("gthread", "--threads", "4"), ("gt
 
 
 @pytest.mark.parametrize("worker", WORKERS, ids=" ".join)
-def test_a_page_comes_back_while_providers_fail_and_ends_cleanly(rapidapi, tmp_path, worker):
-    asked_at_import = {"ASK_AT_IMPORT": "1"} if "--preload" in worker else {}
-    with gunicorn(rapidapi, tmp_path, "-k", *worker, **asked_at_import) as (process, get), ThreadPoolExecutor(8) as visitors:
+@pytest.mark.parametrize("app", ["flask", "django"])
+def test_a_page_comes_back_while_providers_fail_and_mend_and_ends_cleanly(rapidapi, tmp_path, app, worker):
+    with gunicorn(rapidapi, tmp_path, app, "-k", *worker) as (process, get), ThreadPoolExecutor(8) as visitors:
         names = [f"user{number}" for number in range(40)]
         told = list(visitors.map(get, names))
         assert [one["user"].lower() for one in told] == names and not any(one["stale"] for one in told)
@@ -88,16 +64,58 @@ def test_a_page_comes_back_while_providers_fail_and_ends_cleanly(rapidapi, tmp_p
         rapidapi.fail("tiktok-feature", "cut")
         assert [one["user"].lower() for one in visitors.map(get, names)] == names
         rapidapi.refuse("tiktok-tikwm")
-        stale = list(visitors.map(get, [names[0]] * 16))
+        assert all(one["stale"] for one in visitors.map(get, [names[0]] * 16))
+        health = get("health", page="")["tiktok"]
+        assert set(health) == {"tiktok-scraper7", "tiktok-feature", "tiktok-tikwm"} and health["tiktok-scraper7"]["error_count"] > 0
+        for provider in health:
+            rapidapi.recover(provider)
+            rapidapi.fail(provider, 404)
         process.send_signal(signal.SIGTERM)  # with refreshes queued
         began = time.monotonic()
         assert process.wait(20) == 0 and time.monotonic() - began < 4.0
         assert "Traceback" not in process.stdout.read()
-    assert all(one["stale"] for one in stale)
+
+
+@pytest.mark.parametrize("app", ["flask", "django"])
+def test_four_workers_and_sixteen_visitors_while_providers_and_workers_come_and_go(rapidapi, tmp_path, app):
+    """No page fails but those in flight on a worker at the moment it is killed."""
+    wrong, killed, ends = [], [], time.monotonic() + 6.0
+    with gunicorn(rapidapi, tmp_path, app, "-k", "gthread", "--threads", "4", workers=4) as (process, get):
+        for number in range(8):
+            get(f"user{number}")  # a good copy of each, for all
+
+        def visit(number):
+            pages = 0
+            while time.monotonic() < ends:
+                name, began = f"user{(number + pages) % 8}", time.monotonic()
+                try:
+                    assert get(name)["user"].lower() == name
+                except Exception as problem:
+                    wrong.append((began, time.monotonic(), problem))
+                pages += 1
+            return pages
+
+        with ThreadPoolExecutor(16) as visitors:
+            asking = [visitors.submit(visit, number) for number in range(16)]
+            for fault in (503, "hang", "html", 429, "disconnect", "cut"):
+                rapidapi.fail("tiktok-scraper7", fault)
+                rapidapi.fail("tiktok-tikwm", fault)
+                time.sleep(0.5)
+                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                killed.append(time.monotonic())
+                os.kill(int(children[-1]), signal.SIGKILL)
+                time.sleep(0.3)
+                rapidapi.recover()
+            pages = sum(one.result() for one in asking)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert pages > 100
+    not_in_flight = [one for one in wrong if not any(one[0] - 0.1 <= moment <= one[1] for moment in killed)]
+    assert not not_in_flight and len(wrong) <= 16 * len(killed)
 
 
 def test_gevent_that_patches_too_late_is_told_so(rapidapi, tmp_path):
-    with gunicorn(rapidapi, tmp_path, "-k", "gevent", "--preload") as (process, get):
+    with gunicorn(rapidapi, tmp_path, "flask", "-k", "gevent", "--preload") as (process, get):
         with pytest.raises(urllib.error.HTTPError) as caught:
             get("ada")
         assert "patch_all() before anything else" in json.load(caught.value)["error"]

@@ -211,7 +211,7 @@ def table(scale, played):
         lines.append("| {} | {:.1%} | {:.1%} | {:.1%} | {:.1%} | {:.1%} | {:.0f} | {:.0f} | {:.2f} | {} |".format(
             name, share["fresh"] + share["stale"], share["fresh"], share["stale"], share["wrong"], share["error"],
             1000 * statistics.median(took), 1000 * took[int(0.99 * len(took))], sum(seen["arrived"].values()) / len(calls),
-            f"{min(back):.1f} s" if back else "not in time"))
+            f"{min(back):.1f} s" if back else f"over {SCENES[-1][1] * scale:.0f} s"))
     lines += ["", "| right data in | " + " | ".join(played) + " |", "|---|" + "---|" * len(played)]
     for scene, began, ended in spans(scale):
         cells = []
@@ -247,7 +247,7 @@ def plot(scale, played, path):
             axis.axvline(began, color="black", linewidth=0.5)
     for scene, began, ended in spans(scale):
         axes[0].text((began + ended) / 2, 1.04, scene.replace(" ", "\n", 1), ha="center", va="bottom", fontsize=7)
-    axes[-1].set_xlabel("seconds, of which each stands for a minute")
+    axes[-1].set_xlabel("seconds, of which each stands for a minute", loc="left")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="lower right", ncol=4, fontsize=8, frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=110)

@@ -1,0 +1,37 @@
+"""A Django project in one file: a view, a health page, settings, and Django's own cache for the last good copies."""
+
+import os
+
+from django.conf import settings
+from django.core.cache import cache
+from django.core.wsgi import get_wsgi_application
+from django.http import JsonResponse
+from django.urls import path
+from providers import registry
+
+from rapidfailover import FailoverClient, FailoverError, NotFound
+
+settings.configure(
+    ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="not-a-real-key", RAPIDFAILOVER={"timeout": 5.0},
+    CACHES={"default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+                        "LOCATION": os.environ.get("COPIES", "copies")}},
+)
+client = FailoverClient(registry(), cache=cache, **settings.RAPIDFAILOVER)
+
+
+def user(request, name):
+    try:
+        result = client.call("tiktok", "/user/info", {"unique_id": name})
+    except NotFound:
+        return JsonResponse({"error": f"there is no {name}"}, status=404)
+    except FailoverError as error:
+        return JsonResponse({"error": str(error)}, status=502)
+    return JsonResponse({"user": result.data["data"]["user"]["uniqueId"], "provider": result.provider, "stale": result.stale})
+
+
+def health(request):
+    return JsonResponse(client.registry.snapshot())
+
+
+urlpatterns = [path("user/<str:name>", user), path("health", health)]
+app = get_wsgi_application()

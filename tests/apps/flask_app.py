@@ -1,0 +1,28 @@
+"""A Flask app: a view, a health page, settings from FLASK_*, and Flask-Caching's own cachelib for the last good copies."""
+
+from cachelib import FileSystemCache
+from flask import Flask
+from providers import registry
+
+from rapidfailover import FailoverClient, FailoverError, NotFound
+
+app = Flask(__name__)
+app.config.update(COPIES="copies", TIMEOUT=5.0)
+app.config.from_prefixed_env()
+client = FailoverClient(registry(), cache=FileSystemCache(app.config["COPIES"]), timeout=app.config["TIMEOUT"])
+
+
+@app.get("/user/<name>")
+def user(name):
+    try:
+        result = client.call("tiktok", "/user/info", {"unique_id": name})
+    except NotFound:
+        return {"error": f"there is no {name}"}, 404
+    except FailoverError as error:
+        return {"error": str(error)}, 502
+    return {"user": result.data["data"]["user"]["uniqueId"], "provider": result.provider, "stale": result.stale}
+
+
+@app.get("/health")
+def health():
+    return client.registry.snapshot()
