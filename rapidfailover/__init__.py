@@ -5,7 +5,7 @@
 """
 
 import logging as _logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .api import (
     call,
@@ -53,6 +53,8 @@ __all__ = [
 
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
+if TYPE_CHECKING:
+    registry: ProviderRegistry
 del globals()["registry"]  # the submodule of that name: the name is the default client's registry
 
 

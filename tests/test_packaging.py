@@ -1,0 +1,50 @@
+"""What is built and handed out: without warnings, with all that belongs in it, and its tests pass where it is unpacked."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BELONGS = [path.relative_to(ROOT) for folder in ("rapidfailover", "tests", "tests/apps", "tests/benchmarks")
+           for path in (ROOT / folder).iterdir() if path.is_file() and path.suffix != ".pyc"]
+TOP = ["LICENSE", "README.md", "CHANGELOG.md", "Makefile", "setup.cfg", "setup.py"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """(the sdist, the wheel), made from a copy, so that nothing is left here."""
+    tree = tmp_path_factory.mktemp("tree")
+    for path in [*map(Path, TOP), *BELONGS]:
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_bytes((ROOT / path).read_bytes())
+    done = subprocess.run([sys.executable, "-m", "build", "."], cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "Warning" not in done.stdout and "deprecat" not in done.stdout.lower(), done.stdout[-3000:]
+    return sorted((tree / "dist").iterdir(), key=lambda path: path.suffix)
+
+
+def test_twine_has_nothing_to_say(built):
+    done = subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *map(str, built)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_wheel_is_the_package_and_no_more(built):
+    names = {name for name in zipfile.ZipFile(built[1]).namelist() if ".dist-info/" not in name}
+    assert names == {str(path) for path in BELONGS if path.parts[0] == "rapidfailover"}
+
+
+def test_the_sdist_has_all_and_its_tests_pass_from_it(built, tmp_path):
+    with tarfile.open(built[0]) as archive:
+        archive.extractall(str(tmp_path))
+    unpacked, = tmp_path.iterdir()
+    missing = [str(path) for path in [*map(Path, TOP), *BELONGS] if not (unpacked / path).exists()]
+    assert not missing
+    chosen = ["test_gateway.py", "test_survival.py", "test_dialects.py", "test_input.py", "test_readme.py"]  # all of them here is CI's
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{name}" for name in chosen)], cwd=unpacked,
+                          env={**os.environ, "PYTHONPATH": str(unpacked)}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:]
