@@ -197,3 +197,38 @@ def test_pools_of_forked_processes_get_each_what_it_asked_for(rapidapi, tmp_path
     done = subprocess.run([sys.executable, "-W", "ignore", "pooled.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
                           env={**os.environ, "PYTHONPATH": str(ROOT), "RAPIDAPI_KEY": KEY, "PROVIDERS": json.dumps(providers)})
     assert done.stdout == "fine\n", done.stderr[-2000:]
+
+
+def test_a_celery_worker_asks_again_for_what_nobody_answered(rapidapi, tmp_path):
+    (tmp_path / "queue").mkdir()
+    providers = [(config.name, config.base_url) for config in rapidapi.providers["tiktok"]]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'apps'}", "RAPIDAPI_KEY": KEY, "PROVIDERS": json.dumps(providers)}
+
+    def web(expected):
+        """A process of its own, as the web's is: everybody fails, what is in the shared cache comes back."""
+        code = ("from celery_tasks import client\n"
+                "from rapidfailover import AllProvidersFailed\n"
+                "try: print(client.call('tiktok', '/user/info', {'unique_id': 'ada'}).stale)\n"
+                "except AllProvidersFailed: print('nobody')")
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.stdout == f"{expected}\n", done.stdout + done.stderr[-2000:]
+
+    for name, _ in providers:
+        rapidapi.fail(name, 503)
+    web("nobody")
+    assert list((tmp_path / "queue").iterdir())
+    rapidapi.recover()
+    asked = len(rapidapi.requests)
+    worker = subprocess.Popen([sys.executable, "-W", "ignore", "-m", "celery", "-A", "celery_tasks", "worker", "--pool", "solo", "--without-gossip",
+                               "--without-mingle", "--without-heartbeat"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 30
+        while not (tmp_path / "copies").exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert len(rapidapi.requests) == asked + 1
+    finally:
+        worker.kill()
+        worker.wait()
+    for name, _ in providers:
+        rapidapi.fail(name, 503)
+    web(True)
