@@ -333,6 +333,12 @@ class _Stack:
         self._items: List[Any] = []
         self.qsize = self._items.__len__
 
+    def __del__(self) -> None:
+        """urllib3 1.26 leaves open what a pool still holds when it is dropped, or came back while it was closed."""
+        for connection in self._items:
+            if connection is not None:
+                connection.close()
+
     def empty(self) -> bool:
         return not self._items
 

@@ -1,5 +1,6 @@
 """One attempt over a real socket: what is read, what is refused, what is kept between requests."""
 
+import gc
 import gzip
 import io
 import os
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rapidfailover import AllProvidersFailed, FailoverClient, ProviderConfig, ProviderRegistry
-from rapidfailover.wire import Names, _Connection, _parse_headers
+from rapidfailover.wire import Names, _Connection, _parse_headers, _sockets
 
 GOOD = b'{"ok": true}'
 
@@ -560,3 +561,14 @@ def test_a_change_of_the_environment_is_seen_by_the_next_call(tmp_path, monkeypa
         monkeypatch.setenv("NO_PROXY", "localhost")
         assert client.call("raw", "/thing").data == {"ok": True}
     world.close()
+
+
+def test_a_client_that_is_dropped_leaves_no_connection_open():
+    with answering(right) as upstream:
+        client = FailoverClient(ProviderRegistry({"raw": [upstream.provider()]}), api_key=KEY, refresh=False)
+        client.call("raw", "/thing", {"q": "1"})
+        connections = [sock for sock in _sockets._all if sock.fileno() >= 0 and sock.getpeername()[1] == upstream.port]
+        assert len(connections) == 1
+        del client
+        gc.collect()
+        assert connections[0].fileno() == -1
