@@ -570,8 +570,9 @@ def _told(deadline: Deadline, source: Any, *args: str) -> Any:
 
 
 def _checked(name: str, key: Any, last: Optional[Dict[str, Key]] = None) -> Key:
-    if last and isinstance(key, str) and key in last:
-        return last[key]  # looking at each of its characters again is 1 % of a bare session's call
+    checked = last.get(key) if last and isinstance(key, str) else None
+    if checked is not None:
+        return checked  # looking at each of its characters again is 1 % of a bare session's call
     problem: Optional[Exception] = None
     if key is None or isinstance(key, str) and not key.strip():
         problem = MissingAPIKey(f"{name} holds no RapidAPI key: pass api_key= or set RAPIDAPI_KEY")

@@ -17,6 +17,7 @@ from rapidfailover import (
     MissingAPIKey,
     ProviderRegistry,
 )
+from rapidfailover.transport import Key, _checked
 
 USER = ("tiktok", "/user/info", {"unique_id": "ada"})
 NEW = KEY.replace("0", "f")
@@ -244,3 +245,15 @@ def test_the_key_is_in_no_error_log_or_traceback_with_locals(rapidapi, make_clie
     assert KEY not in told and KEY not in caplog.text
     assert KEY.encode() not in pickle.dumps(caught.value)
     assert KEY not in repr(rapidapi.registry.snapshot())
+
+
+def test_another_threads_key_in_between_harms_nobody():
+    class Fickle(dict):
+        """Another thread is told another key just after this one has looked."""
+
+        def __contains__(self, told):
+            found = super().__contains__(told)
+            self.clear()
+            return found
+
+    assert _checked("api_key()", KEY, Fickle({KEY: Key(KEY)})) == KEY
