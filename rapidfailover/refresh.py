@@ -152,10 +152,10 @@ class HandOver:
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._hand_to = hand_to
         self._clock = clock
+        self._closed = False
         anew_in_child(self._renew)
 
     def _renew(self) -> None:
-        self._closed = False
         self._handed: Dict[str, float] = {}
         self._lock = threading.Lock()
 

@@ -367,6 +367,8 @@ def test_nothing_is_handed_over_after_close():
     queue = HandOver(handed.append)
     queue.close()
     queue.put("key", RefreshRequest("tiktok", "/user/info", {}))
+    queue._renew()  # nor in a forked child
+    queue.put("key", RefreshRequest("tiktok", "/user/info", {}))
     assert handed == [] and len(queue) == 0
 
 
