@@ -79,6 +79,19 @@ class Budget:
 under_way: "ContextVar[Any]" = ContextVar("rapidfailover_attempt", default=None)
 
 
+def _arm(sock: Any) -> None:
+    budget: Optional[Budget] = under_way.get()
+    if budget is not None:
+        budget.arm(sock)
+
+
+def _let_go(sock: Any) -> None:
+    """Close a socket's descriptor and say nothing, as close() might; whoever else holds the socket finds it closed."""
+    handle = sock.detach()
+    if handle >= 0:
+        os.close(handle)
+
+
 class _Raw(io.RawIOBase):
     """What ``sock.makefile("rb", buffering=0)`` is, with the clock and the bytes counted."""
 
@@ -136,9 +149,7 @@ def _arm_each(sock: Any) -> None:
     """TLS in this TLS (urllib3's SSLTransport) receives and sends many times for each read."""
     for name in ("recv", "sendall"):
         def armed(*args: Any, plain: Any = getattr(sock, name)) -> Any:
-            budget = under_way.get()
-            if budget is not None:
-                budget.arm(sock)
+            _arm(sock)
             return plain(*args)
         setattr(sock, name, armed)
 
@@ -220,9 +231,7 @@ class _Sockets:
 
     def _renew(self) -> None:
         for sock in list(self._all):
-            handle = sock.detach()  # not close(): it might say goodbye in the parent's name
-            if handle >= 0:
-                os.close(handle)
+            _let_go(sock)
         self._all.clear()
 
 
@@ -268,13 +277,9 @@ class _Connection(HTTPConnection):
         try:
             super()._tunnel()
         except BaseException:
-            handle = sock.detach()  # until Python 3.11 the proxy's answer is left open, and holds the socket
-            if handle >= 0:
-                os.close(handle)
+            _let_go(sock)  # until Python 3.11 the proxy's answer is left open, and holds it
             raise
-        budget = under_way.get()
-        if budget is not None:
-            budget.arm(self.sock)  # for the handshake, which comes next
+        _arm(self.sock)  # for the handshake, which comes next
         if isinstance(self.sock, ssl.SSLSocket):
             _arm_each(self.sock)
 

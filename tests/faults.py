@@ -69,6 +69,17 @@ def bomb():
 
 # --- who does it ---
 
+def read_head(connection):
+    """The next request up to its empty line; nothing when the client has gone."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        piece = connection.recv(65536)
+        if not piece:
+            return b""
+        head += piece
+    return head
+
+
 class Upstream:
     """Answers every request with the next of ``answers`` (the last one for ever), byte for byte, then closes.
 
@@ -114,12 +125,9 @@ class Upstream:
             connection.close()
 
     def _answer(self, connection):
-        head = b""
-        while b"\r\n\r\n" not in head:
-            piece = connection.recv(65536)
-            if not piece:
-                return
-            head += piece
+        head = read_head(connection)
+        if not head:
+            return
         self.received.append(head)
         answer = self.answers[min(len(self.received), len(self.answers)) - 1]
         answer(connection) if callable(answer) else connection.sendall(answer)
@@ -134,10 +142,7 @@ class Upstream:
 
 def tunnel(connection):
     """A proxy that does as the name says it is asked for: see FAULTS, "Proxy"."""
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += connection.recv(4096) or b"\r\n\r\n"
-    name, _, port = head.split()[1].decode().rpartition(":")
+    name, _, port = read_head(connection).split()[1].decode().rpartition(":")
     if name.startswith("proxy-silent"):
         return silence(connection)
     if name.startswith("proxy-drips"):

@@ -19,7 +19,7 @@ import time
 from collections import Counter, OrderedDict
 from unittest import mock
 
-from faults import FAULTS, GOOD, Heartbeat, Upstream, http, reset
+from faults import FAULTS, GOOD, Heartbeat, Upstream, http, read_head, reset
 from model import Model
 
 from rapidfailover import (
@@ -96,12 +96,9 @@ class Provider(Upstream):
 
     def _one(self, connection, chance):
         """One request; whether the connection is kept."""
-        head = b""
-        while b"\r\n\r\n" not in head:
-            piece = connection.recv(65536)
-            if not piece:
-                return False
-            head += piece
+        head = read_head(connection)
+        if not head:
+            return False
         question = head.split(b" ", 2)[1].rpartition(b"=")[2].decode()
         with self.lock:
             self.arrived += 1

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import KEY, NO_RETRY, Upstream, http, in_threads
-from faults import Heartbeat, World, hello_dripped, tunnel, unread
+from faults import Heartbeat, World, hello_dripped, read_head, tunnel, unread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -378,12 +378,9 @@ def answering(*pieces, tls=None):
     """A server that keeps its connections and sends, for each request, the pieces with a pause before each but the first."""
     def serve(connection):
         while True:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                piece = connection.recv(65536)
-                if not piece:
-                    return
-                head += piece
+            head = read_head(connection)
+            if not head:
+                return
             asked = head.split()[1].rpartition(b"=")[2]
             for number, piece in enumerate(pieces):
                 time.sleep(0.1 if number else 0.0)
