@@ -16,6 +16,29 @@ class Failed(Exception):
     pass
 
 
+def first_that_answers(gets, *errors):
+    """Provider after provider, until one's ``get(question)`` raises none of the errors."""
+    def ask(question):
+        for get in gets:
+            try:
+                return get(question)
+            except errors as problem:
+                last = problem
+        raise Failed(repr(last))
+
+    return ask
+
+
+def get_json(client, url, timeout):
+    """By a client of requests' or httpx's make: an error status is an error."""
+    def get(question):
+        response = client.get(url + "/x", params={"q": question}, headers=HEADERS, timeout=timeout)
+        response.raise_for_status()
+        return response.json()
+
+    return get
+
+
 def bare(urls, timeout=5.0, cooldown=300.0):
     """``requests.Session().get(...).json()``, on the first provider alone."""
     session = requests.Session()
@@ -80,24 +103,14 @@ def sessions_with_retry(urls, timeout=5.0, cooldown=300.0):
     """A loop over Sessions with urllib3's Retry."""
     from requests.adapters import HTTPAdapter
     from urllib3.util.retry import Retry
-    sessions = []
-    for url in urls:
-        session = requests.Session()
-        session.mount("http://", HTTPAdapter(max_retries=Retry(
+
+    def session():
+        made = requests.Session()
+        made.mount("http://", HTTPAdapter(max_retries=Retry(
             total=1, backoff_factor=0.1 * cooldown / 300, status_forcelist=(429, 500, 502, 503, 504), respect_retry_after_header=False)))
-        sessions.append((url, session))
+        return made
 
-    def ask(question):
-        for url, session in sessions:
-            try:
-                response = session.get(url + "/x", params={"q": question}, headers=HEADERS, timeout=timeout)
-                response.raise_for_status()
-                return response.json()
-            except (requests.RequestException, ValueError) as problem:
-                last = problem
-        raise Failed(repr(last))
-
-    return ask
+    return first_that_answers([get_json(session(), url, timeout) for url in urls], requests.RequestException, ValueError)
 
 
 def tenacity_pybreaker(urls, timeout=5.0, cooldown=300.0):
@@ -105,43 +118,22 @@ def tenacity_pybreaker(urls, timeout=5.0, cooldown=300.0):
     import pybreaker
     import tenacity
     session = requests.Session()
-    breakers = [(url, pybreaker.CircuitBreaker(fail_max=3, reset_timeout=cooldown)) for url in urls]
 
-    def get(url, question):
-        response = session.get(url + "/x", params={"q": question}, headers=HEADERS, timeout=timeout)
-        response.raise_for_status()
-        return response.json()
+    def guarded(url):
+        breaker, get = pybreaker.CircuitBreaker(fail_max=3, reset_timeout=cooldown), get_json(session, url, timeout)
+        return lambda question: tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(2), wait=tenacity.wait_random(0.1 * cooldown / 300, 0.3 * cooldown / 300),
+            retry=tenacity.retry_if_exception_type(requests.RequestException), reraise=True,
+        )(breaker.call, get, question)
 
-    def ask(question):
-        for url, breaker in breakers:
-            try:
-                return tenacity.Retrying(
-                    stop=tenacity.stop_after_attempt(2), wait=tenacity.wait_random(0.1 * cooldown / 300, 0.3 * cooldown / 300),
-                    retry=tenacity.retry_if_exception_type(requests.RequestException), reraise=True,
-                )(breaker.call, get, url, question)
-            except (requests.RequestException, ValueError, pybreaker.CircuitBreakerError) as problem:
-                last = problem
-        raise Failed(repr(last))
-
-    return ask
+    return first_that_answers(list(map(guarded, urls)), requests.RequestException, ValueError, pybreaker.CircuitBreakerError)
 
 
 def requests_cache_stale(urls, timeout=5.0, cooldown=300.0):
     """requests-cache with stale_if_error, provider after provider."""
     import requests_cache
     session = requests_cache.CachedSession(backend="memory", expire_after=0.001, stale_if_error=True, allowable_codes=(200,))
-
-    def ask(question):
-        for url in urls:
-            try:
-                response = session.get(url + "/x", params={"q": question}, headers=HEADERS, timeout=timeout)
-                response.raise_for_status()
-                return response.json()
-            except (requests.RequestException, ValueError) as problem:
-                last = problem
-        raise Failed(repr(last))
-
-    return ask
+    return first_that_answers([get_json(session, url, timeout) for url in urls], requests.RequestException, ValueError)
 
 
 def httpx_retries(urls, timeout=5.0, cooldown=300.0):
@@ -150,18 +142,7 @@ def httpx_retries(urls, timeout=5.0, cooldown=300.0):
     from httpx_retries import Retry, RetryTransport
     client = httpx.Client(transport=RetryTransport(retry=Retry(total=1, backoff_factor=0.1 * cooldown / 300, respect_retry_after_header=False)),
                           timeout=timeout)
-
-    def ask(question):
-        for url in urls:
-            try:
-                response = client.get(url + "/x", params={"q": question}, headers=HEADERS)
-                response.raise_for_status()
-                return response.json()
-            except (httpx.HTTPError, ValueError) as problem:
-                last = problem
-        raise Failed(repr(last))
-
-    return ask
+    return first_that_answers([get_json(client, url, timeout) for url in urls], httpx.HTTPError, ValueError)
 
 
 def ours(urls, timeout=15.0, cooldown=300.0):
