@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("params", metavar="k=v", nargs="*", type=_pair, help="parameters: unique_id=tiktok")
     call.add_argument("--cache", metavar="DIR", help="keep the last good copies in this directory")
     call.add_argument("--json", action="store_true", help="the data on one line, for programs")
+    call.add_argument("-q", "--quiet", action="store_true", help="say nothing of a fresh answer, so that cron sends no mail")
     health = command("health", _health, "ask every provider's probe and print who answers, how fast",
                      f"A probe is a metered call: one for each enabled provider ({_probed()} of the strategy's) each "
                      f"time. Run every 5 minutes that is 288 calls a day for each, {288 * _probed():,} in all. "
@@ -99,13 +100,18 @@ def _call(arguments: argparse.Namespace, registry: Optional[ProviderRegistry]) -
     # refresh=False: this process is gone before a refresh could land.
     with FailoverClient(registry, cache=cache, refresh=False) as client:
         result = client.call(arguments.platform, arguments.endpoint, params)
+    if result.stale or not arguments.quiet:
+        _tell_how(result)
+    print(_as_json(result.data, indent=None if arguments.json else 2))
+    return STALE if result.stale else FRESH
+
+
+def _tell_how(result: Result) -> None:
     for attempt in result.attempts:
         _tell(f"asked {attempt.provider}: {attempt.status or 'no answer'}, {attempt.action}"
               f"{f' ({attempt.detail})' if attempt.detail else ''}, {attempt.elapsed:.1f} s")
     _tell(f"STALE: a copy {result.age:.0f} s old, from {result.provider}" if result.stale else
           f"fresh from {result.provider}, after {result.elapsed:.1f} s")
-    print(_as_json(result.data, indent=None if arguments.json else 2))
-    return STALE if result.stale else FRESH
 
 
 def _as_json(data: Any, indent: Optional[int]) -> str:

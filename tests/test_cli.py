@@ -58,6 +58,18 @@ def test_cron_gets_a_fresh_copy_and_then_a_stale_one_with_its_age(rapidapi, run,
     assert err.splitlines()[-1].startswith("STALE: a copy ") and err.endswith(" s old, from tiktok-scraper7\n")
 
 
+def test_quiet_says_nothing_of_a_fresh_answer_and_all_of_the_rest(rapidapi, run, tmp_path):
+    cached = [*USER, "--quiet", "--cache", str(tmp_path / "copies")]
+    rapidapi.fail("tiktok-scraper7", 404)
+    status, out, err = run(*cached)
+    assert status == 0 and json.loads(out) and err == ""
+    for name in TIKTOK:
+        rapidapi.refuse(name)
+    status, _, err = run(*cached)
+    assert status == 3 and len(err.splitlines()) == 4 and "STALE: a copy " in err
+    assert run(*USER, "-q")[0] == 1 and run(*USER, "-q")[2]
+
+
 def test_nobody_and_no_copy_is_one(rapidapi, run):
     for name in TIKTOK:
         rapidapi.registry.hold("tiktok", name, 60)

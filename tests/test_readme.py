@@ -1,7 +1,11 @@
 """The README is held to the code: its blocks run, its tables are the code's."""
 
 import inspect
+import json
+import os
 import re
+import subprocess
+import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -13,8 +17,14 @@ import rapidfailover
 from rapidfailover import MATRIX, AuthenticationFailed, FailoverClient, LRUTTLCache, ProviderRegistry, api
 from rapidfailover.testing import _ENVELOPES, _FAULTS, _GATEWAY, FakeRapidAPI
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, re.DOTALL)
+ROOT = Path(__file__).parent.parent
+APPS = ROOT / "tests" / "apps"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILES = {path.read_text(encoding="utf-8"): path.stem for path in APPS.glob("*_*.py")}  # run by test_servers
+BLOCKS = [(code, output) for code, output in re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, re.DOTALL)
+          if code not in FILES]
+CONSOLE = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+CRONTAB, = re.findall(r"```crontab\n(.*?)```", README, re.DOTALL)
 
 
 def table(head):
@@ -51,8 +61,75 @@ def test_a_block_runs_and_prints_what_it_says(code, output):
     assert printed.getvalue() == output
 
 
-def test_there_are_blocks_and_one_shows_its_output():
-    assert len(BLOCKS) >= 4 and sum(bool(output) for _, output in BLOCKS) >= 1
+def test_there_are_blocks_and_some_show_their_output():
+    assert len(BLOCKS) >= 6 and sum(bool(output) for _, output in BLOCKS) >= 3
+    assert len(re.findall("^```", README, re.MULTILINE)) / 2 == len(
+        BLOCKS) + len(FILES) + len(CONSOLE) + sum(bool(output) for _, output in BLOCKS) + 2  # the crontab, the drawing
+
+
+@pytest.mark.parametrize("code", FILES, ids=FILES.get)
+def test_the_apps_stand_there_as_they_are_run(code):
+    assert f"```python\n{code}```" in README
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Runs a command in an empty home: (exit status, stdout, stderr). Its rapidfailover asks the local RapidAPI."""
+    with FakeRapidAPI() as rapidapi:
+        providers = [(config.name, config.base_url) for config in rapidapi.providers["tiktok"]]
+        command = tmp_path / "venv" / "bin" / "rapidfailover"
+        command.parent.mkdir(parents=True)
+        command.write_text(f"#!/bin/sh\nexec {sys.executable} -W ignore -m served \"$@\"\n")
+        command.chmod(0o755)
+        told = {**os.environ, "HOME": str(tmp_path), "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}",
+                "PYTHONPATH": f"{ROOT}{os.pathsep}{APPS}", "PROVIDERS": json.dumps(providers), "APP": "rapidfailover.__main__"}
+        told.pop("RAPIDAPI_KEY", None)
+
+        def run(line, **more):
+            done = subprocess.run(line, shell=True, cwd=tmp_path, env={**told, **more}, capture_output=True, text=True, timeout=60)
+            return done.returncode, done.stdout, done.stderr
+
+        run.rapidapi = rapidapi
+        yield run
+
+
+def without_numbers(text):
+    return re.sub(r"\d+(\.\d)? s", "N s", text)
+
+
+def test_what_is_typed_at_a_prompt_does_what_stands_there(shell, tmp_path):
+    """The lines for rapidfailover are typed in an empty home; of the others is known what they name."""
+    targets = re.findall("^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for block in CONSOLE:
+        for command, expected in re.findall(r"\$ (.*)\n((?:[^$].*\n)*)", block):
+            words = command.split()
+            if "call" in words:
+                if "STALE" in expected:
+                    shell.rapidapi.fail("tiktok-scraper7", 503)
+                    shell.rapidapi.fail("tiktok-feature", 500)
+                    shell.rapidapi.refuse("tiktok-tikwm")
+                status, out, err = shell(command, RAPIDAPI_KEY="not-a-real-key")
+                assert status == (3 if "STALE" in expected else 0) and (not expected or without_numbers(err) == without_numbers(expected))
+                assert json.loads(out or (tmp_path / "profile.json").read_text())["data"]["user"]["uniqueId"] == "tiktok"
+            elif words[0] == "make":
+                assert words[1] in targets
+            elif words[0].endswith(("gunicorn", "celery")):
+                assert (APPS / f"{re.search('[a-z]+_[a-z]+', command).group()}.py").exists()
+            else:
+                assert re.match("export RAPIDAPI_KEY=|python3 -m venv venv$|venv/bin/pip install ", command), command
+
+
+def test_the_crontab_mails_nothing_while_answers_are_fresh(shell, tmp_path):
+    setting, job = CRONTAB.splitlines()
+    assert setting.startswith("RAPIDAPI_KEY=")
+    line = job.split(None, 5)[5]
+    assert shell(line, RAPIDAPI_KEY="not-a-real-key") == (0, "", "")
+    for config in shell.rapidapi.providers["tiktok"]:
+        shell.rapidapi.refuse(config.name)
+    status, out, err = shell(line, RAPIDAPI_KEY="not-a-real-key")
+    assert (status, out) == (3, "") and "STALE" in err
+    kept = (tmp_path / "profiles.jsonl").read_text().splitlines()
+    assert len(kept) == 2 and kept[0] == kept[1] and json.loads(kept[0])["data"]["user"]["uniqueId"] == "tiktok"
 
 
 def test_the_matrix_is_the_codes():

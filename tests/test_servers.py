@@ -26,9 +26,9 @@ def gunicorn(rapidapi, tmp_path, app, *options, workers=2):
         port = free.getsockname()[1]
     providers = [(config.name, config.base_url) for config in rapidapi.providers["tiktok"]]
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "gunicorn", f"{app}_app:app", "-b", f"127.0.0.1:{port}", "-w", str(workers),
+        [sys.executable, "-W", "ignore", "-m", "gunicorn", "served:app", "-b", f"127.0.0.1:{port}", "-w", str(workers),
          "--graceful-timeout", "5", *options], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'apps'}", "RAPIDAPI_KEY": KEY, "PROVIDERS": json.dumps(providers)})
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'apps'}", "RAPIDAPI_KEY": KEY, "PROVIDERS": json.dumps(providers), "APP": f"{app}_app"})
 
     def get(name, page="user/"):
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/{page}{name}", timeout=20) as answer:
@@ -151,7 +151,7 @@ def call(number):
         assert error.attempts[0].action == "timeout", error
         return time.monotonic() - began
 took = [job.get() for job in [gevent.spawn(call, number) for number in range(10)]]
-assert 0.9 < min(took) and max(took) < 1.2, took
+assert 0.9 < min(took) and max(took) < 1.5, took  # without our care: as long as the peer drips
 
 with gevent.Timeout(0.3, False):  # the user's own, and the way a greenlet is killed
     client.call("raw", "/thing", {"q": "x"})
@@ -202,11 +202,12 @@ def test_pools_of_forked_processes_get_each_what_it_asked_for(rapidapi, tmp_path
 def test_a_celery_worker_asks_again_for_what_nobody_answered(rapidapi, tmp_path):
     (tmp_path / "queue").mkdir()
     providers = [(config.name, config.base_url) for config in rapidapi.providers["tiktok"]]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'apps'}", "RAPIDAPI_KEY": KEY, "PROVIDERS": json.dumps(providers)}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'apps'}", "RAPIDAPI_KEY": KEY, "PROVIDERS": json.dumps(providers),
+                   "APP": "celery_tasks", "BROKER": "filesystem://"}
 
     def web(expected):
         """A process of its own, as the web's is: everybody fails, what is in the shared cache comes back."""
-        code = ("from celery_tasks import client\n"
+        code = ("import served\nfrom celery_tasks import client\n"
                 "from rapidfailover import AllProvidersFailed\n"
                 "try: print(client.call('tiktok', '/user/info', {'unique_id': 'ada'}).stale)\n"
                 "except AllProvidersFailed: print('nobody')")
@@ -219,7 +220,7 @@ def test_a_celery_worker_asks_again_for_what_nobody_answered(rapidapi, tmp_path)
     assert list((tmp_path / "queue").iterdir())
     rapidapi.recover()
     asked = len(rapidapi.requests)
-    worker = subprocess.Popen([sys.executable, "-W", "ignore", "-m", "celery", "-A", "celery_tasks", "worker", "--pool", "solo", "--without-gossip",
+    worker = subprocess.Popen([sys.executable, "-W", "ignore", "-m", "celery", "-A", "served", "worker", "--pool", "solo", "--without-gossip",
                                "--without-mingle", "--without-heartbeat"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 30

@@ -7,7 +7,6 @@ from django.core.cache import cache
 from django.core.wsgi import get_wsgi_application
 from django.http import JsonResponse
 from django.urls import path
-from providers import registry
 
 from rapidfailover import FailoverClient, FailoverError, NotFound
 
@@ -16,7 +15,7 @@ settings.configure(
     CACHES={"default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
                         "LOCATION": os.environ.get("COPIES", "copies")}},
 )
-client = FailoverClient(registry(), cache=cache, **settings.RAPIDFAILOVER)
+client = FailoverClient(cache=cache, **settings.RAPIDFAILOVER)
 
 
 def user(request, name):

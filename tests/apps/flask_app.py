@@ -1,15 +1,14 @@
-"""A Flask app: a view, a health page, settings from FLASK_*, and Flask-Caching's own cachelib for the last good copies."""
+"""A Flask app: a view, a health page, settings from FLASK_*, and Flask-Caching's cachelib for the last good copies."""
 
 from cachelib import FileSystemCache
 from flask import Flask
-from providers import registry
 
 from rapidfailover import FailoverClient, FailoverError, NotFound
 
 app = Flask(__name__)
 app.config.update(COPIES="copies", TIMEOUT=5.0)
 app.config.from_prefixed_env()
-client = FailoverClient(registry(), cache=FileSystemCache(app.config["COPIES"]), timeout=app.config["TIMEOUT"])
+client = FailoverClient(cache=FileSystemCache(app.config["COPIES"]), timeout=app.config["TIMEOUT"])
 
 
 @app.get("/user/<name>")
