@@ -25,8 +25,9 @@ lint: $(VENV)/.installed-check  ## flake8 and isort
 	$(BIN)/flake8 rapidfailover tests setup.py
 	$(BIN)/isort --check --diff rapidfailover tests setup.py
 
-types: $(VENV)/.installed-check  ## mypy --strict
+types: $(VENV)/.installed-check  ## mypy --strict, and pyright on what the public names promise
 	$(BIN)/mypy
+	$(BIN)/basedpyright -p tests/pyrightconfig.json --pythonpath $(BIN)/python
 
 check: lint types $(VENV)/.installed-test  ## lint, types, tests with branch coverage
 	$(BIN)/python -m pytest -q -n 4 --cov

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     call.add_argument("params", metavar="k=v", nargs="*", type=_pair, help="parameters: unique_id=tiktok")
     call.add_argument("--cache", metavar="DIR", help="keep the last good copies in this directory")
     call.add_argument("--json", action="store_true", help="the data on one line, for programs")
-    call.add_argument("-q", "--quiet", action="store_true", help="say nothing of a fresh answer, so that cron sends no mail")
+    call.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr of a fresh answer, for cron")
     health = command("health", _health, "ask every provider's probe and print who answers, how fast",
                      f"A probe is a metered call: one for each enabled provider ({_probed()} of the strategy's) each "
                      f"time. Run every 5 minutes that is 288 calls a day for each, {288 * _probed():,} in all. "

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Runs the suite on every interpreter from 3.8 to 3.13 that is found (on the PATH or under pyenv), each with the
-# newest requests and urllib3 it takes, and on the oldest of them with the oldest stack. ALL=1: a missing one fails.
+# Runs the suite, as the sdist holds it, on every interpreter from 3.8 to 3.13 that is found (on the PATH or under pyenv), each
+# with the newest requests and urllib3 it takes, and on the oldest of them with the oldest stack. ALL=1: a missing one fails.
 set -u
 cd "$(dirname "$0")/.." || exit 2
+top=$PWD
 export PIP_DISABLE_PIP_VERSION_CHECK=1 COVERAGE_CORE=
 failed=""
 
@@ -14,13 +15,17 @@ python_of() {
 suite() {  # name, python, further requirements
     name=$1 python=$2
     shift 2
-    venv=.venv-$name
+    venv=$top/.venv-$name
     "$python" -m venv "$venv" && "$venv/bin/python" -m pip install -q -e '.[test]' "$@" || { failed="$failed $name"; return; }
     printf '%-8s %s: ' "$name" "$("$venv/bin/python" -c 'import requests, sys, urllib3
 print("Python %d.%d.%d, requests" % sys.version_info[:3], requests.__version__ + ", urllib3", urllib3.__version__)')"
     "$venv/bin/python" -m pytest -q -n 4 -p no:cacheprovider >"$venv/log" 2>&1 || { failed="$failed $name"; tail -n 40 "$venv/log"; }
     tail -n 1 "$venv/log"
 }
+
+"${PYTHON:-python3}" -m venv .venv-sdist && .venv-sdist/bin/python -m pip install -q build || exit 1
+rm -rf .venv-sdist/out && .venv-sdist/bin/python -m build -q --sdist -o .venv-sdist/out . || exit 1
+tar xzf .venv-sdist/out/*.tar.gz -C .venv-sdist/out && cd .venv-sdist/out/*/ || exit 1
 
 for version in 3.8 3.9 3.10 3.11 3.12 3.13; do
     python=$(python_of $version | tail -n 1)

@@ -1,4 +1,4 @@
-"""Every public name, used as a typed program would: `make types` holds it to mypy --strict."""
+"""Every public name, used as a typed program would: `make types` holds it to mypy --strict and to pyright."""
 
 from typing import Any, Dict, List, Optional
 
@@ -107,3 +107,8 @@ def test_double() -> None:
         rapidapi.refuse("tiktok-tikwm")
         rapidapi.recover()
         print(tested.call("tiktok", "/user/info", {"unique_id": "ada"}).provider, rapidapi.requests[0].headers)
+
+
+def test_fixtures(fake_rapidapi: FakeRapidAPI, failover_client: FailoverClient) -> None:
+    fake_rapidapi.quota("yt-api", 0)
+    assert failover_client.call("tiktok", "/user/info", {"unique_id": "ada"}).provider == "tiktok-scraper7"
