@@ -60,6 +60,8 @@ def play_all(directory):
     with mock.patch.dict(os.environ, environment), mock.patch.object(socket, "getaddrinfo", world.getaddrinfo), \
             Heartbeat() as heartbeat, ThreadPoolExecutor(12) as threads:
         seen = list(threads.map(lambda fault: play(fault, world, heartbeat), PLAYED))
+        # A busy machine is not the subject: what was late is played once more, alone.
+        seen = [play(fault, world, heartbeat) if one.over >= ALLOWED + one.hiccups else one for fault, one in zip(PLAYED, seen)]
     world.close()
     return seen
 
