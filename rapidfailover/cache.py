@@ -19,7 +19,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple, Union
 
 from .fork import anew_in_child
 
-__all__ = ["Copy", "FileCache", "LRUTTLCache", "Records", "key_of"]
+__all__ = ["Copy", "FileCache", "LRUTTLCache", "Records", "key_of", "record_of"]
 
 _log = logging.getLogger(__package__)
 
@@ -219,37 +219,54 @@ class Records:
 
     A record is one line of JSON (version, provider, wall-clock time, so that the age is right on another
     machine too) and then the body as it came. A cache that raises costs a log line, never the call.
+    ``fleet`` is what a store gives: it keeps every record as well, and may have newer ones.
     """
 
     def __init__(self, cache: Any, parse: Callable[[bytes], Any], lifetime: float,
-                 clock: Callable[[], float] = time.time) -> None:
+                 clock: Callable[[], float] = time.time, fleet: Any = None) -> None:
         self._cache = cache
         self._parse = parse  # raises ValueError for a body that is none of ours
         self._lifetime = int(-(-lifetime // 1))  # whole seconds, rounded up: some caches take no others
         self._clock = clock
+        self._fleet = fleet
 
     def keep(self, key: str, provider: str, body: bytes) -> None:
         if self._lifetime <= 0:
             return
-        head = json.dumps([_VERSION, provider, float(self._clock())])
+        self._set(key, provider, body, self._clock())
+        if self._fleet is not None:
+            self._fleet.keep(key, provider, body, self._lifetime)
+
+    def find(self, key: str, max_age: float, *, newest: bool = False) -> Optional[Copy]:
+        """The copy, if there is one that is no older than ``max_age`` seconds; the fleet's where it is ``newest``."""
+        if not max_age:
+            return None
         try:
-            self._cache.set(key, head.encode() + b"\n" + body, self._lifetime)
+            copy = self._read(self._cache.get(key), self._clock(), max_age)
         except Exception as problem:  # the user's own cache: it may raise anything
+            _log.warning("the cache could not be asked: %s", type(problem).__name__)
+            copy = None
+        if self._fleet is not None and (copy is None or newest):
+            record, now = self._fleet.find(key)
+            theirs = self._read(record, now, max_age)
+            if theirs is not None and (copy is None or theirs.age < copy.age):
+                self._set(key, theirs.provider, theirs.body, self._clock() - theirs.age)
+                return theirs
+        return copy
+
+    def _set(self, key: str, provider: str, body: bytes, kept_at: float) -> None:
+        try:
+            self._cache.set(key, record_of(provider, body, kept_at), self._lifetime)
+        except Exception as problem:  # as above
             _log.warning("the cache could not keep an answer: %s", type(problem).__name__)
 
-    def find(self, key: str, max_age: float) -> Optional[Copy]:
-        """The copy, if there is one that is no older than ``max_age`` seconds."""
-        try:
-            record = self._cache.get(key)
-        except Exception as problem:  # as above
-            _log.warning("the cache could not be asked: %s", type(problem).__name__)
-            return None
-        if not isinstance(record, bytes) or not max_age:
+    def _read(self, record: Any, now: float, max_age: float) -> Optional[Copy]:
+        if not isinstance(record, bytes):
             return None
         head, _, body = record.partition(b"\n")
         try:
             version, provider, kept_at = _head(head)
-            age = abs(self._clock() - kept_at)  # of the future: a clock was set, its age is anybody's guess
+            age = abs(now - kept_at)  # of the future: a clock was set, its age is anybody's guess
             if version != _VERSION or age > max_age:
                 return None
             return Copy(self._parse(body), body, provider, age)
@@ -261,10 +278,15 @@ _VERSION = 1
 _DECODER = json.JSONDecoder()
 
 
+def record_of(provider: str, body: bytes, kept_at: float) -> bytes:
+    """What is kept of a good answer; ``kept_at`` in seconds since 1970."""
+    return json.dumps([_VERSION, provider, float(kept_at)]).encode() + b"\n" + body
+
+
 def _head(line: bytes) -> Tuple[int, str, float]:
     head, end = _DECODER.raw_decode(line.decode()) if len(line) < 1000 else (None, 0)
     if not isinstance(head, list) or end != len(line) or len(head) != 3 or not isinstance(head[1], str) \
-            or not isinstance(head[2], float) or not math.isfinite(head[2]):
+            or not head[1].isprintable() or not isinstance(head[2], float) or not math.isfinite(head[2]):
         raise ValueError("not the head of a record")
     return head[0], head[1], head[2]
 

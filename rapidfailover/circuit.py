@@ -43,6 +43,10 @@ class Circuit:
         self.early_pause = FIRST_EARLY
         self.early_at = 0.0
 
+    def is_sound(self) -> bool:
+        """Whether it is closed and nothing counts against the provider: a success would change nothing."""
+        return self.open_until is None and not self.error_count and not self.limits
+
     def state(self, now: float) -> str:
         if self.open_until is None:
             return "closed"

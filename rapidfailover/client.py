@@ -31,6 +31,7 @@ class FailoverClient:
     ``api_key``      a text, or a callable that is asked at each call; None: ``RAPIDAPI_KEY``
     ``refresh_key``  ``refresh_key(old_key) -> new_key``, run once for each key that a 401 refused
     ``cache``        any object with ``get(key)`` and ``set(key, value, timeout)``; None: an LRUTTLCache
+    ``store``        what workers share through a server: a ``redis.RedisStore``; None: each knows what it has seen
     ``timeout``      one attempt at one provider, its retry included (15: the strategy's)
     ``deadline``     the whole call, waits and all (25 stays under gunicorn's 30)
     ``max_wait``     the longest wait for a provider that says 429
@@ -48,7 +49,7 @@ class FailoverClient:
     """
 
     def __init__(self, registry: Optional[ProviderRegistry] = None, *, api_key: KeySource = None,
-                 refresh_key: Optional[Callable[[str], str]] = None, cache: Any = None,
+                 refresh_key: Optional[Callable[[str], str]] = None, cache: Any = None, store: Any = None,
                  timeout: float = 15.0, deadline: float = 25.0, max_wait: float = 2.0,
                  max_body: int = 10 * 2 ** 20, max_stale: float = 86400.0, fresh_for: float = 0.0,
                  matrix: Mapping[int, Rule] = MATRIX,
@@ -75,11 +76,16 @@ class FailoverClient:
             raise TypeError(f"on_event is a callable, not {on_event!r}")
         self._events = Events(on_event)
         self._keys = Keys(api_key, refresh_key)
-        self._records = Records(self.cache, parse, max(self._max_stale, self._fresh_for))
+        if store is not None and not hasattr(store, "share"):
+            raise TypeError(f"store is a RedisStore, it is no {type(store).__name__}")
+        self._fleet = None if store is None else store.share(self.registry)
+        self._records = Records(self.cache, parse, max(self._max_stale, self._fresh_for), fleet=self._fleet)
         self._transport = Transport(self._matrix, max_body)
         self._refreshes: Union[None, HandOver, RefreshQueue] = None
         if refresh:
-            self._refreshes = HandOver(refresh) if callable(refresh) else RefreshQueue(self.refresh_now)
+            once = {} if self._fleet is None else {"lease": self._fleet.lease}
+            self._refreshes = HandOver(refresh, **once) if callable(refresh) \
+                else RefreshQueue(self.refresh_now, answered=self._answered, **once)
         self._coalesce = coalesce
         self._flights = _Flights()
         self._monitor = Monitor(lambda: self._check_health(None, sparing=self._interval))
@@ -156,7 +162,7 @@ class FailoverClient:
         # Return Cached + Queue Refresh
         if serving and not refreshing:
             self._queue_refresh(question)
-        copy = None if refreshing else self._records.find(question.key, self._max_stale)
+        copy = None if refreshing else self._records.find(question.key, self._max_stale, newest=True)
         if copy is None:
             raise self._failure(question, attempts, serving, refreshing)
         self._served_stale(question, copy.provider, copy.age)
@@ -215,6 +221,8 @@ class FailoverClient:
             self._refreshes.close()
         self._transport.close()
         self._events.close()
+        if self._fleet is not None:
+            self._fleet.close()
 
     def __enter__(self) -> "FailoverClient":
         return self
@@ -315,6 +323,10 @@ class FailoverClient:
         self._records.keep(question.key, provider, body)
         if self._refreshes is not None:
             self._refreshes.discard(question.key)
+
+    def _answered(self, key: str, seconds: float) -> bool:
+        """Whether anybody has had this answer since so many seconds ago."""
+        return self._records.find(key, seconds) is not None
 
     def _queue_refresh(self, question: Question) -> None:
         if self._refreshes is not None and question.key not in self._refreshes:

@@ -24,21 +24,43 @@ _LAST_PAUSE = 300.0
 _HANDED = 60.0  # seconds
 
 
-class _Entry:
-    __slots__ = ("due", "failures", "request")
+_LEASE = 60.0  # seconds for which one process of a fleet is left alone with a refresh
+_GRACE = 5.0  # seconds after its pause before another takes it over, and between two looks whether to
 
-    def __init__(self, request: RefreshRequest, due: float) -> None:
+
+def _ours(key: str, seconds: float) -> float:
+    """The lease where there is no fleet."""
+    return 0.0
+
+
+def _unanswered(key: str, seconds: float) -> bool:
+    return False
+
+
+class _Entry:
+    __slots__ = ("due", "failures", "request", "since")
+
+    def __init__(self, request: RefreshRequest, now: float) -> None:
         self.request = request
-        self.due = due
+        self.since = now
+        self.due = now + _FIRST_PAUSE
         self.failures = 0
 
 
 class RefreshQueue:
-    """One entry a key. The daemon thread starts when there is something to do and ends when there is not."""
+    """One entry a key. The daemon thread starts when there is something to do and ends when there is not.
 
-    def __init__(self, ask: Callable[[RefreshRequest], object], clock: Callable[[], float] = time.monotonic) -> None:
+    Of a fleet one asks: ``lease(key, seconds)`` is 0.0 for who may for so long, else how long to wait, and
+    ``answered(key, seconds)`` whether anybody has had the answer since so many seconds ago.
+    """
+
+    def __init__(self, ask: Callable[[RefreshRequest], object], clock: Callable[[], float] = time.monotonic, *,
+                 lease: Callable[[str, float], float] = _ours,
+                 answered: Callable[[str, float], bool] = _unanswered) -> None:
         self._ask = ask
         self._clock = clock
+        self._lease = lease
+        self._answered = answered
         self._closed = False
         anew_in_child(self._renew)
 
@@ -64,7 +86,7 @@ class RefreshQueue:
                 return False
             full = len(self._entries) >= _LONGEST_QUEUE
             if not full:
-                self._entries[key] = _Entry(request, self._clock() + _FIRST_PAUSE)
+                self._entries[key] = _Entry(request, self._clock())
                 self._changed.notify()
                 self._ensure_thread()
         if full:
@@ -92,7 +114,12 @@ class RefreshQueue:
             if not due:
                 return
             key, entry = min(due, key=lambda item: item[1].due)
-        pause = self._try(entry)
+        leased = self._lease(key, _LEASE)
+        if leased > 0:  # another process is at it
+            pause: Optional[float] = min(max(leased, _FIRST_PAUSE), _GRACE)
+        else:
+            pause = None if self._answered(key, self._clock() - entry.since) else self._try(entry)
+            self._lease(key, 0.0 if pause is None else pause + _GRACE)
         with self._changed:
             if pause is not None:
                 entry.due = self._clock() + pause
@@ -148,10 +175,11 @@ class HandOver:
     Hands a key over once, and again when its answer has not come within a minute.
     """
 
-    def __init__(self, hand_to: Callable[[RefreshRequest], object],
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, hand_to: Callable[[RefreshRequest], object], clock: Callable[[], float] = time.monotonic, *,
+                 lease: Callable[[str, float], float] = _ours) -> None:
         self._hand_to = hand_to
         self._clock = clock
+        self._lease = lease
         self._closed = False
         anew_in_child(self._renew)
 
@@ -174,6 +202,8 @@ class HandOver:
             self._handed[key] = now
             if len(self._handed) > _LONGEST_QUEUE:
                 del self._handed[next(iter(self._handed))]
+        if self._lease(key, _HANDED) > 0:  # another process of the fleet has handed it over
+            return False
         try:
             self._hand_to(request)
         except Exception as problem:  # the user's own code: a broker that is away fails no call

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from functools import lru_cache
-from typing import Any, Callable, Dict, Generator, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Generator, Iterable, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
 
 from .catalog import PROBES, PROVIDERS
 from .circuit import Circuit, Ticket
@@ -18,6 +18,8 @@ from .fork import anew_in_child
 __all__ = ["ProviderRegistry", "Visit"]
 
 _log = logging.getLogger(__package__)
+
+Told = TypeVar("Told")
 
 _UNTOLD_RESET = 3600.0  # seconds for which a quota without a reset is believed
 
@@ -95,6 +97,7 @@ class ProviderRegistry:
         self._rules = (error_threshold, check_seconds("cooldown", cooldown),
                        check_seconds("max_cooldown", max_cooldown))
         self._clock = clock
+        self.fleet: Any = None  # what a store gives: the circuits are then those of many processes
         anew_in_child(self._renew)
         self._platforms: Dict[str, Dict[str, _Entry]] = {}  # providers by priority
         self._probes: Dict[str, Tuple[str, Mapping[str, Any]]] = dict(PROBES)
@@ -141,6 +144,7 @@ class ProviderRegistry:
         Takes no trial. UnknownPlatform when there is no such platform.
         """
         entries = self._entries(platform)
+        self._ask_fleet()
         with self._lock:
             now = self._clock()
             return [entry.provider for entry in entries.values() if entry.enabled
@@ -167,6 +171,7 @@ class ProviderRegistry:
         left without a report gives its trial back.
         """
         waiting = list(self._entries(platform).values())
+        self._ask_fleet(lease())
         while True:
             left = lease()
             with self._lock:
@@ -177,15 +182,15 @@ class ProviderRegistry:
                 # By priority; those whose quota is used up last: some still answer, for money.
                 ready.sort(key=lambda entry: entry.is_used_up(now))
                 serving = [entry for entry in ready if self._serves(entry, endpoint)]
-                ticket = ready[0].circuit.admit(now, left, early) if ready[0] in serving else None
-            entry = ready[0]
+                entry = ready[0]
             waiting.remove(entry)
+            ticket = self._admit(entry, left, early) if entry in serving else None
+            if ticket is None and entry in serving:  # another thread, or process, has just taken its trial
+                continue
             try:
                 yield Visit(entry.provider, _route(entry, endpoint), len(serving), ticket, entry)
             finally:
-                if ticket is not None:
-                    with self._lock:
-                        entry.circuit.release(ticket)
+                self._release(entry, ticket)
 
     def probe(self, platform: str) -> Tuple[str, Mapping[str, Any]]:
         """The (endpoint, params) that the health check asks."""
@@ -198,13 +203,13 @@ class ProviderRegistry:
         so many seconds, and none with less than a tenth of its quota left.
         """
         checkups = []
-        with self._lock:
-            now = self._clock()
-            for entry in self._entries(platform).values():
-                if not entry.enabled:
-                    continue
-                ticket = None
-                endpoint = self._probes[platform][0] if platform in self._probes else None
+        self._ask_fleet()
+        for entry in self._entries(platform).values():
+            if not entry.enabled:
+                continue
+            endpoint = self._probes[platform][0] if platform in self._probes else None
+            with self._lock:
+                now = self._clock()
                 why_not = "no probe is known for the platform" if endpoint is None \
                     else f"it does not serve {endpoint}" if not self._serves(entry, endpoint) \
                     else entry.circuit.why_out(now)
@@ -213,18 +218,16 @@ class ProviderRegistry:
                         why_not = f"answered {now - entry.answered_at:.0f} s ago"
                     elif entry.is_scarce(now):
                         why_not = "less than a tenth of its quota is left"
-                if not why_not:
-                    ticket = entry.circuit.admit(now, lease)
-                visit = None if ticket is None or endpoint is None else Visit(
-                    entry.provider, _route(entry, endpoint), 1, ticket, entry)
-                checkups.append(Checkup(platform, entry.provider, visit, why_not))
+            ticket = None if why_not else self._admit(entry, lease)
+            visit = None if ticket is None or endpoint is None else Visit(
+                entry.provider, _route(entry, endpoint), 1, ticket, entry)
+            checkups.append(Checkup(platform, entry.provider, visit, why_not or "on trial"))
         return checkups
 
     def give_back(self, visit: Optional[Visit]) -> None:
         """Leave that was not used, or was already reported: its trial is free for others."""
-        if visit is not None and visit.ticket is not None:
-            with self._lock:
-                visit.entry.circuit.release(visit.ticket)
+        if visit is not None:
+            self._release(visit.entry, visit.ticket)
 
     def report(self, visit: Visit, said: str = "", *, fault: bool = False, rate_limited: bool = False,
                hold: Optional[float] = None, quota: Optional[Dict[str, float]] = None) -> Optional[str]:
@@ -238,31 +241,21 @@ class ProviderRegistry:
             now = self._clock()
             if quota is not None:
                 entry.quota, entry.quota_at = quota, now
-            was_held = entry.circuit.hold_until is not None and entry.circuit.hold_until > now
-            tripped = recovered = False
-            if rate_limited and hold is not None:
-                tripped = entry.circuit.limit(now, hold, ticket)
-            else:
-                if hold is not None:
-                    entry.circuit.hold(now, hold)
-                    entry.circuit.release(ticket)
-                if fault:
-                    tripped = entry.circuit.fault(now, ticket, rate_limited=rate_limited)
-                elif hold is None:
-                    entry.answered_at = now
-                    recovered = entry.circuit.success(ticket)
-            wait = entry.circuit.wait(now)
-        if tripped:
+                if self.fleet is not None:
+                    self.fleet.note_quota(entry)
+            if not fault and hold is None:
+                entry.answered_at = now
+                if entry.circuit.is_sound():  # the healthy call
+                    return None
+        happened = self._change(entry, lambda circuit, now: _judged(circuit, now, ticket, fault, rate_limited, hold))
+        if happened == "trip":
             self._log_trip(entry, said)
-            return "trip"
-        if hold is not None and wait >= 1.0 and not was_held:
-            _log.warning("%s: %s is held for %.0f s: %s", entry.platform, entry.provider.name, wait, said,
+        elif happened == "hold":
+            _log.warning("%s: %s is held for %.0f s: %s", entry.platform, entry.provider.name, self._wait(entry), said,
                          extra=entry.extra("hold"))
-            return "hold"
-        if recovered:
+        elif happened == "recovery":
             self._log_recovery(entry)
-            return "recovery"
-        return None
+        return happened
 
     def retry_after(self, platform: str, endpoint: str, *, early: bool = False) -> Optional[float]:
         """Seconds until the first that serves it can be asked; None when one can be now, or none is enabled."""
@@ -276,25 +269,19 @@ class ProviderRegistry:
     def mark_error(self, platform: str, provider_name: str) -> None:
         """Count a fault; from the ``error_threshold``-th in a row on the provider is out for a while."""
         entry = self._entry(platform, provider_name)
-        with self._lock:
-            tripped = entry.circuit.fault(self._clock())
-        if tripped:
+        if self._change(entry, lambda circuit, now: circuit.fault(now)):
             self._log_trip(entry, "marked from outside")
 
     def mark_success(self, platform: str, provider_name: str) -> None:
         """Clear the count and close the circuit. A hold stays."""
         entry = self._entry(platform, provider_name)
-        with self._lock:
-            recovered = entry.circuit.success()
-        if recovered:
+        if self._change(entry, lambda circuit, now: circuit.success()):
             self._log_recovery(entry)
 
     def hold(self, platform: str, provider_name: str, seconds: float) -> None:
         """Leave the provider alone for that long, as it asked. Only ever lengthened, at most ``max_cooldown``."""
         check_seconds("hold", seconds, zero=True)
-        entry = self._entry(platform, provider_name)
-        with self._lock:
-            entry.circuit.hold(self._clock(), seconds)
+        self._change(self._entry(platform, provider_name), lambda circuit, now: circuit.hold(now, seconds))
 
     def enable(self, platform: str, provider_name: str) -> None:
         """Let the provider be asked."""
@@ -310,21 +297,56 @@ class ProviderRegistry:
             raise ValueError("reset of one provider needs its platform too")
         for name in self.platforms if platform is None else (platform,):
             chosen = self._entries(name).values() if provider_name is None else [self._entry(name, provider_name)]
-            with self._lock:
-                for entry in chosen:
-                    entry.circuit.reset()
-                    entry.quota = None
+            for entry in chosen:
+                with self._lock:
+                    entry.quota, entry.quota_at = None, self._clock()
+                self._change(entry, lambda circuit, now: circuit.reset())
 
     def snapshot(self) -> Dict[str, Dict[str, Dict[str, Any]]]:
         """``{platform: {provider: {…}}}`` in plain JSON types.
 
         ``circuit`` is closed, open or half-open. ``disabled_until`` (the cooldown's end), ``hold_until`` and
-        ``last_error`` (so zero or negative) are seconds from now, None where there is nothing to tell.
+        ``last_error`` (so zero or negative) are seconds from now, None where there is nothing to tell. Where a
+        store is used, ``store`` is "shared", or says since when and why these are the process's own.
         """
+        self._ask_fleet()
+        more = {} if self.fleet is None else {"store": self.fleet.told()}
         with self._lock:
             now = self._clock()
-            return {platform: {name: _describe(entry, now) for name, entry in entries.items()}
+            return {platform: {name: {**_describe(entry, now), **more} for name, entry in entries.items()}
                     for platform, entries in self._platforms.items()}
+
+    def _ask_fleet(self, left: float = 1.0) -> None:
+        """See, within the seconds that are left, that what is known is what the others know."""
+        if self.fleet is not None:
+            self.fleet.look(left)
+
+    def _change(self, entry: _Entry, change: Callable[[Circuit, float], Told]) -> Told:
+        """Change a circuit, in the whole fleet where there is one; what the change returned.
+
+        The change may be made several times, on copies: it touches nothing but the circuit that it is given.
+        """
+        if self.fleet is not None:
+            told: Told = self.fleet.change(entry, change)
+            return told
+        with self._lock:
+            return change(entry.circuit, self._clock())
+
+    def _admit(self, entry: _Entry, lease: float, early: bool = False) -> Optional[Ticket]:
+        """Leave to send one request; a trial is one in the whole fleet."""
+        if entry.circuit.open_until is None:
+            with self._lock:
+                if entry.circuit.open_until is None:
+                    return entry.circuit.admit(self._clock(), lease, early)
+        return self._change(entry, lambda circuit, now: circuit.admit(now, lease, early))
+
+    def _release(self, entry: _Entry, ticket: Optional[Ticket]) -> None:
+        if ticket is not None and ticket.trial:
+            self._change(entry, lambda circuit, now: circuit.release(ticket))
+
+    def _wait(self, entry: _Entry) -> float:
+        with self._lock:
+            return entry.circuit.wait(self._clock())
 
     def _entries(self, platform: str) -> Dict[str, _Entry]:
         try:
@@ -347,14 +369,34 @@ class ProviderRegistry:
             raise UnknownProvider(f"{platform} has no provider {provider_name!r}; known: {known}") from None
 
     def _log_trip(self, entry: _Entry, said: str) -> None:
-        with self._lock:
-            count, wait = entry.circuit.error_count, entry.circuit.wait(self._clock())
-        _log.warning("%s: %s is out for %.0f s after %d faults in a row, the last: %s",
-                     entry.platform, entry.provider.name, wait, count, said, extra=entry.extra("trip"))
+        _log.warning("%s: %s is out for %.0f s after %d faults in a row, the last: %s", entry.platform,
+                     entry.provider.name, self._wait(entry), entry.circuit.error_count, said, extra=entry.extra("trip"))
 
     def _log_recovery(self, entry: _Entry) -> None:
         _log.info("%s: %s answers again and is back in use", entry.platform, entry.provider.name,
                   extra=entry.extra("recovery"))
+
+
+def _judged(circuit: Circuit, now: float, ticket: Ticket, fault: bool, rate_limited: bool,
+            hold: Optional[float]) -> Optional[str]:
+    """What a verdict changes: "trip", "hold", "recovery" or nothing."""
+    was_held = circuit.hold_until is not None and circuit.hold_until > now
+    tripped = recovered = False
+    if rate_limited and hold is not None:
+        tripped = circuit.limit(now, hold, ticket)
+    else:
+        if hold is not None:
+            circuit.hold(now, hold)
+            circuit.release(ticket)
+        if fault:
+            tripped = circuit.fault(now, ticket, rate_limited=rate_limited)
+        elif hold is None:
+            recovered = circuit.success(ticket)
+    if tripped:
+        return "trip"
+    if hold is not None and not was_held and circuit.wait(now) >= 1.0:
+        return "hold"
+    return "recovery" if recovered else None
 
 
 def _route(entry: _Entry, endpoint: str) -> Optional[Route]:
