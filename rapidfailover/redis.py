@@ -163,7 +163,7 @@ class Fleet:
         self._offset = 0.0  # the server's time less ours
         self._head: Tuple[bytes, bytes] = (b"", b"")  # epoch and version of what was seen last ...
         self._seen: Dict[Any, bytes] = {}  # ... and what it was, by entry
-        self._unshared: Dict[Any, bool] = {}  # entries that were changed while alone
+        self._unshared: Dict[Any, bool] = {}  # by entry: whether its circuit was changed here alone, or only its quota
         self._quotas: Dict[Any, Tuple[float, bool]] = {}  # when they were told last, and whether as used up
         self._copies: Dict[str, Tuple[str, bytes, float, int]] = {}  # to be sent
         self._copied = 0  # their bytes
@@ -175,7 +175,7 @@ class Fleet:
         self._used_at = now = time.monotonic()
         self._call.patience = min(left, _PATIENCE)
         if now - self._looked_at > 1.0:
-            self._do(lambda job: self._tick())
+            self._do(lambda job: self._tick(now))
         elif self._thread is None:
             self._start(None)
 
@@ -309,8 +309,10 @@ class Fleet:
         arguments = [len(keys), *(f"{self.store.namespace}:{key}" for key in keys), *values]
         return self._redis.execute_command("EVAL", script, *arguments, NEVER_DECODE=True)
 
-    def _tick(self) -> None:
-        """Look at what the others know, tell them what they do not."""
+    def _tick(self, asked_at: float = math.inf) -> None:
+        """Look at what the others know, tell them what they do not; unless that was done since it was asked for."""
+        if self._looked_at >= asked_at:
+            return
         self._tried_at = time.monotonic()
         entries = [entry for members in self._registry._platforms.values() for entry in members.values()
                    if self._registry.fleet is self]
@@ -328,7 +330,7 @@ class Fleet:
                 if circuit.generation or circuit.error_count or circuit.hold_until or circuit.limits:
                     self._unshared[entry] = True
         for entry, seen in zip(entries, told[4:]):
-            if entry not in self._unshared:
+            if not self._unshared.get(entry):
                 self._adopt(entry, bytes(seen))
         self._head = bytes(told[2]), bytes(told[3])
         for entry in list(self._unshared):
@@ -339,18 +341,17 @@ class Fleet:
     def _change(self, entry: Any, change: Optional[Callable[[Circuit, float], Any]] = None,
                 job: Optional[_Job] = None) -> Any:
         """Share what was changed while alone, if anything was; then make the change, if there is one."""
-        was_changed = self._unshared.pop(entry, None)
-        try:
-            if was_changed is not None:
-                with self._registry._lock:
-                    mine = _copy(entry.circuit)
+        if change is None or self._unshared.get(entry):
+            was_changed = self._unshared.pop(entry, False)
+            with self._registry._lock:
+                mine = _copy(entry.circuit)
+            try:
                 self._set(entry, lambda circuit, now: _merge(circuit, mine) if was_changed else None)
-            return None if change is None else self._set(entry, change, job)
-        except Exception:
-            if was_changed is not None:
+            except Exception:
                 with self._registry._lock:
                     self._unshared[entry] = was_changed or self._unshared.get(entry, False)
-            raise
+                raise
+        return None if change is None else self._set(entry, change, job)
 
     def _set(self, entry: Any, change: Callable[[Circuit, float], Told], job: Optional[_Job] = None) -> Told:
         seen = self._seen.get(entry, b"")
@@ -376,7 +377,7 @@ class Fleet:
         circuit = None if seen == self._seen.get(entry) else self._loaded(entry, seen)
         self._seen[entry] = seen
         with self._registry._lock:
-            if circuit is not None and entry not in self._unshared:  # a call could not wait, and has changed ours
+            if circuit is not None and not self._unshared.get(entry):  # else a call that could not wait changed ours
                 vars(entry.circuit).update(vars(circuit))
             if job is not None:
                 job.told, job.is_done = told, True

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 from conftest import KEY
+from redis_server import PROGRAM, RedisServer
 
 ROOT = Path(__file__).parent.parent
 
 
 @contextmanager
-def gunicorn(rapidapi, tmp_path, app, *options, workers=2):
+def gunicorn(rapidapi, tmp_path, app, *options, workers=2, **environment):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -28,7 +29,7 @@ def gunicorn(rapidapi, tmp_path, app, *options, workers=2):
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "gunicorn", "served:app", "-b", f"127.0.0.1:{port}", "-w", str(workers),
          "--graceful-timeout", "5", *options], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'apps'}", "RAPIDAPI_KEY": KEY, "PROVIDERS": json.dumps(providers), "APP": f"{app}_app"})
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'apps'}", "RAPIDAPI_KEY": KEY, "PROVIDERS": json.dumps(providers), "APP": f"{app}_app", **environment})
 
     def get(name, page="user/"):
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/{page}{name}", timeout=20) as answer:
@@ -62,7 +63,8 @@ def test_a_page_comes_back_while_providers_fail_and_mend_and_ends_cleanly(rapida
         assert [one["user"].lower() for one in told] == names and not any(one["stale"] for one in told)
         rapidapi.fail("tiktok-scraper7", 503)
         rapidapi.fail("tiktok-feature", "cut")
-        assert [one["user"].lower() for one in visitors.map(get, names)] == names
+        told = list(visitors.map(get, names))
+        assert [one["user"].lower() for one in told] == names and {one["provider"] for one in told} == {"tiktok-tikwm"}
         rapidapi.refuse("tiktok-tikwm")
         assert all(one["stale"] for one in visitors.map(get, [names[0]] * 16))
         health = get("health", page="")["tiktok"]
@@ -112,6 +114,43 @@ def test_four_workers_and_sixteen_visitors_while_providers_and_workers_come_and_
     assert pages > 100
     not_in_flight = [one for one in wrong if not any(one[0] - 0.1 <= moment <= one[1] for moment in killed)]
     assert not not_in_flight and len(wrong) <= 16 * len(killed)
+
+
+@pytest.mark.skipif(not PROGRAM, reason="no redis-server is installed")
+@pytest.mark.parametrize("app, worker", [("flask", ("gthread", "--threads", "4")), ("django", ("sync",)), ("flask", ("gevent",)),
+                                         ("django", ("gthread", "--threads", "4", "--preload"))], ids=str)
+def test_four_workers_on_one_redis_know_what_one_has_learnt_and_go_on_without_it(rapidapi, tmp_path, app, worker):
+    pytest.importorskip("redis")
+    with RedisServer(tmp_path) as redis, ThreadPoolExecutor(16) as visitors, \
+            gunicorn(rapidapi, tmp_path, app, "-k", *worker, workers=4, STORE=redis.url) as (process, get):
+        names = [f"user{number}" for number in range(40)]
+        assert not any(one["stale"] for one in visitors.map(get, names))
+
+        def circuits(provider):
+            return {one["tiktok"][provider]["circuit"] for one in visitors.map(lambda _: get("health", page=""), range(40))}
+
+        def agree(provider, seconds):
+            began = time.monotonic()
+            while circuits(provider) != {"open"}:
+                assert time.monotonic() - began < seconds
+                time.sleep(0.1)
+
+        asked = len(rapidapi.requests)
+        rapidapi.fail("tiktok-scraper7", "html")  # a bad payload: no retry
+        for name in names[:3]:
+            assert get(name)["provider"] == "tiktok-feature"
+        agree("tiktok-scraper7", 2.0)
+        assert all(one["provider"] == "tiktok-feature" for one in visitors.map(get, names))
+        assert sum(request.provider == "tiktok-scraper7" for request in rapidapi.requests[asked:]) == 3  # in the whole fleet
+        redis.kill()
+        rapidapi.fail("tiktok-feature", "html")
+        assert not any(one["stale"] for one in visitors.map(get, names * 3))
+        redis.start()
+        agree("tiktok-feature", 5.0)
+        agree("tiktok-scraper7", 5.0)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert "Traceback" not in process.stdout.read()
 
 
 def test_gevent_that_patches_too_late_is_told_so(rapidapi, tmp_path):

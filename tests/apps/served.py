@@ -1,14 +1,21 @@
-"""For the tests: the app that APP names, asking the local RapidAPI in place of the real one. An app of yours has none of it."""
+"""For the tests: the app that APP names, asking the local RapidAPI in place of the real one. An app of yours has none of it.
 
+Where STORE is the URL of a Redis, the app's client is made with it.
+"""
+
+import functools
 import json
 import os
+from dataclasses import replace
 from importlib import import_module
 
-from rapidfailover import ProviderConfig
+import rapidfailover
 
-import_module("rapidfailover.registry").PROVIDERS = {"tiktok": [
-    ProviderConfig(name, f"{name}.p.rapidapi.com", number, base_url=url)
-    for number, (name, url) in enumerate(json.loads(os.environ["PROVIDERS"]))]}
+registry, told = import_module("rapidfailover.registry"), dict(json.loads(os.environ["PROVIDERS"]))
+registry.PROVIDERS = {"tiktok": [replace(config, base_url=told[config.name]) for config in registry.PROVIDERS["tiktok"]]}
+if "STORE" in os.environ:
+    store = import_module("rapidfailover.redis").RedisStore(os.environ["STORE"])
+    rapidfailover.FailoverClient = functools.partial(rapidfailover.FailoverClient, store=store)
 app = import_module(os.environ["APP"]).app
 if os.environ["APP"] == "celery_tasks":
     app.conf.broker_transport_options = {"data_folder_in": "queue", "data_folder_out": "queue"}

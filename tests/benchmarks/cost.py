@@ -4,6 +4,7 @@ Rounds of the contestants are interleaved and medians taken, because machines ar
 loopback, from a server in a process of its own.
 """
 
+import itertools
 import logging
 import os
 import platform
@@ -17,10 +18,11 @@ import time
 import tracemalloc
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent.parent)]
+sys.path[:0] = [str(Path(__file__).parents[number]) for number in range(3)]
 import peers  # noqa: E402
 import requests  # noqa: E402
 import urllib3  # noqa: E402
+from redis_server import PROGRAM, RedisServer  # noqa: E402
 
 from rapidfailover import (  # noqa: E402
     FailoverClient,
@@ -167,6 +169,20 @@ def growth(url, rounds):
     return took["1,000 platforms"] / took["1 platform"], took["100,000 cached"] / took["10 cached"]
 
 
+def shared(url, rounds):
+    """What a healthy call costs with a RedisStore, the work of its thread included, as a multiple of one without."""
+    from rapidfailover.redis import RedisStore
+
+    def calls(store):
+        client = FailoverClient(ProviderRegistry({"p": [ProviderConfig("a", "a.example", 1, base_url=url)]}), api_key=peers.KEY, store=store)
+        numbers = itertools.count()
+        return lambda: client.call("p", "/x", {"q": str(next(numbers) % 1000)})
+
+    with tempfile.TemporaryDirectory() as folder, RedisServer(folder) as server:
+        took = cpu({"with": (calls(RedisStore(server.url)), 4000), "without": (calls(None), 4000)}, rounds)  # 4,000: about a second
+    return took["with"] / took["without"]
+
+
 def memory_per_entry(body=335, entries=20_000):
     """Bytes that an entry takes beyond its body."""
     from rapidfailover.cache import Records, key_of
@@ -225,6 +241,9 @@ def measured(quick=False, everybody=True):
         platforms, entries = growth(url, 9 if quick else 31)
         hold("1,000 platforms to 1", platforms <= 1.10, "≤ 1.10 ×", f"{platforms:.2f} ×")
         hold("100,000 cache entries to 10", entries <= 1.10, "≤ 1.10 ×", f"{entries:.2f} ×")
+        if PROGRAM:
+            store = shared(url, 3 if quick else 9)
+            hold("healthy call with a RedisStore, to one without", store <= 1.10, "≤ 1.10 ×", f"{store:.2f} ×")
         memory = memory_per_entry()
         hold("memory of an entry beyond its body", memory <= 600, "≤ 600 bytes", f"{memory:,.0f} bytes")
         imports, first = start_up(url)
