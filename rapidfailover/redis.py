@@ -279,7 +279,7 @@ class Fleet:
                 if time.monotonic() - began < _PATIENCE:
                     self._settle("")
             except Exception as problem:  # whatever redis-py, or a client of the user's, raises
-                self._settle(type(problem).__name__)
+                self._settle(type(problem).__name__)  # its text may be anything
             if job is not None:
                 job.over.open()
             with self._lock:
@@ -305,7 +305,9 @@ class Fleet:
     def _run(self, script: str, keys: List[str], *values: Any) -> Any:
         """A script, in one round trip; bytes, whatever the client makes of other answers."""
         if self._redis is None:
-            self._redis = self.store.connect()
+            redis = self.store.connect()
+            redis.execute_command("PING")  # what is wrong with it has a clearer name here
+            self._redis = redis
         arguments = [len(keys), *(f"{self.store.namespace}:{key}" for key in keys), *values]
         return self._redis.execute_command("EVAL", script, *arguments, NEVER_DECODE=True)
 
