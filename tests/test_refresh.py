@@ -29,9 +29,9 @@ REQUEST = RefreshRequest(*USER)
 class Scripted(RefreshQueue):
     """A queue whose thread never runs: tests take its steps, and its errors come from a list."""
 
-    def __init__(self, *outcomes):
+    def __init__(self, *outcomes, **fleet):
         self.clock, self.asked, self.outcomes = Clock(), [], list(outcomes)
-        super().__init__(self.answer, self.clock)
+        super().__init__(self.answer, self.clock, **fleet)
 
     def answer(self, request):
         self.asked.append(self.clock.now - 1000.0)
@@ -69,6 +69,35 @@ def test_a_try_that_could_ask_nobody_does_not_count():
     queue.put("k", REQUEST)
     queue.run(1000)
     assert queue.asked[:3] == [1.0, 41.0, 81.0] and len(queue.asked) > 10 and len(queue) == 1
+
+
+def test_what_another_process_is_at_is_left_to_it_for_as_long_as_it_has_the_lease():
+    queue = Scripted(None, lease=lambda key, seconds: max(13.0 - (queue.clock.now - 1000.0), 0.0))
+    queue.put("k", REQUEST)
+    queue.run(60)
+    assert queue.asked == [13.0] and len(queue) == 0
+
+
+def test_what_another_process_was_answered_since_it_was_queued_is_not_asked_again():
+    seen = []
+    queue = Scripted(None, answered=lambda key, seconds: seen.append((key, seconds)) or True)
+    queue.put("k", REQUEST)
+    queue.run(60)
+    assert queue.asked == [] and len(queue) == 0 and seen == [("k", 1.0)]
+
+
+def test_a_lease_lasts_beyond_the_pause_and_is_given_back_with_the_answer():
+    leased = []
+    queue = Scripted(AllProvidersFailed("down"), None, lease=lambda key, seconds: leased.append(seconds) or 0.0)
+    queue.put("k", REQUEST)
+    queue.run(60)
+    assert queue.asked == [1.0, 3.0] and leased == [60.0, 7.0, 60.0, 0.0]
+
+
+def test_what_another_process_has_handed_over_is_not_handed_over_again():
+    handed, left = [], [60.0, 0.0]
+    one = HandOver(handed.append, Clock(), lease=lambda key, seconds: left.pop(0))
+    assert not one.put("a", REQUEST) and one.put("b", REQUEST) and handed == [REQUEST] and len(one) == 2
 
 
 @pytest.mark.parametrize("retry_after, pause", [(None, 300), (10 ** 6, 300), (0.001, 1)])
