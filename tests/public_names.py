@@ -28,6 +28,7 @@ from rapidfailover import (
     UnknownPlatform,
     UnknownProvider,
 )
+from rapidfailover.redis import RedisStore
 from rapidfailover.testing import FakeRapidAPI
 
 
@@ -54,6 +55,7 @@ registry = ProviderRegistry({"people": [provider]}, error_threshold=3, cooldown=
 registry.add("people", ProviderConfig("other", "other.example", 2), probe=("/profile", {"username": "ada"}))
 rule: Rule = MATRIX[429]._replace(retry=False)
 client = FailoverClient(registry, api_key=lambda: "key", refresh_key=lambda old: old + "2", cache=LRUTTLCache(),
+                        store=RedisStore("redis://127.0.0.1", namespace="people"),
                         timeout=15, deadline=25.0, max_wait=2.0, max_body=10 * 2 ** 20, max_stale=86400.0, fresh_for=0.0,
                         matrix={429: rule}, refresh=hand_over, coalesce=True, on_event=on_event)
 
