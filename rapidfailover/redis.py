@@ -105,6 +105,7 @@ class RedisStore:
     def __init__(self, server: Union[str, "Redis"], namespace: str = "rapidfailover") -> None:
         if not isinstance(namespace, str) or not namespace or not namespace.isprintable() or " " in namespace:
             raise ValueError(f"a namespace is a text without blanks, not {namespace!r}")
+        self.is_url = isinstance(server, str)
         self.connect: Callable[[], Any] = lambda: server
         if isinstance(server, str):
             self.connect = lambda: Redis.from_url(server, socket_timeout=1.0, socket_connect_timeout=1.0,
@@ -284,7 +285,9 @@ class Fleet:
                 job.over.open()
             with self._lock:
                 if time.monotonic() - self._used_at > _IDLE and self._jobs.empty():
-                    self._thread = None
+                    if self._redis is not None and self.store.is_url:
+                        self._redis.connection_pool.disconnect()
+                    self._redis = self._thread = None
                     return
 
     def _settle(self, why: str) -> None:
@@ -305,9 +308,9 @@ class Fleet:
     def _run(self, script: str, keys: List[str], *values: Any) -> Any:
         """A script, in one round trip; bytes, whatever the client makes of other answers."""
         if self._redis is None:
-            redis = self.store.connect()
-            redis.execute_command("PING")  # what is wrong with it has a clearer name here
-            self._redis = redis
+            self._redis = self.store.connect()
+        if self._alone != "":
+            self._redis.execute_command("PING")  # what is wrong with it has a clearer name here
         arguments = [len(keys), *(f"{self.store.namespace}:{key}" for key in keys), *values]
         return self._redis.execute_command("EVAL", script, *arguments, NEVER_DECODE=True)
 

@@ -506,7 +506,7 @@ def test_a_redis_that_is_paused_delays_no_call_for_long_and_is_joined_again(own_
             took.append(time.monotonic() - began)
             time.sleep(0.01)
     assert max(took) < 0.1 and sum(one > 0.05 for one in took) <= 1
-    assert sum("store does not answer" in record.message for record in caplog.records) == 1
+    assert 1 <= sum("store does not answer" in record.message for record in caplog.records) <= 2  # a line of each
     assert state(client)["circuit"] == "open" and "own memory" in state(client)["store"] and state(other)["circuit"] == "closed"
     until(lambda: state(client)["store"] == "shared" and state(other)["circuit"] == "open", 6.0)
 
