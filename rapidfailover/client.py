@@ -4,6 +4,7 @@ import threading
 import time
 from contextlib import closing
 from copy import copy as copy_of
+from functools import partial
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import fork
@@ -83,7 +84,7 @@ class FailoverClient:
         self._transport = Transport(self._matrix, max_body)
         self._refreshes: Union[None, HandOver, RefreshQueue] = None
         if refresh:
-            once = {} if self._fleet is None else {"lease": self._fleet.lease}
+            once = {} if self._fleet is None else {"lease": partial(self._fleet.lease, id(self))}
             self._refreshes = HandOver(refresh, **once) if callable(refresh) \
                 else RefreshQueue(self.refresh_now, answered=self._answered, **once)
         self._coalesce = coalesce

@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import queue
+import random
 import threading
 import time
 import uuid
@@ -30,7 +31,7 @@ except ImportError:
     raise ImportError("the store needs redis-py: pip install 'rapidfailover[redis]', or redis") from None
 
 from .cache import record_of
-from .circuit import FIRST_EARLY, LAST_EARLY, Circuit
+from .circuit import FIRST_EARLY, LAST_EARLY, Circuit, Ticket
 from .fork import Latch, anew_in_child
 from .registry import ProviderRegistry
 
@@ -38,24 +39,32 @@ __all__ = ["RedisStore"]
 
 _log = logging.getLogger(__package__)
 
-_PATIENCE = 0.075  # seconds that a call waits for Redis, in all
+_PATIENCE = 0.075  # seconds that a call waits for Redis
+_SLOW = 0.02  # seconds; what takes longer is not waited for the next time
 _TICK = 0.5  # seconds between two looks at Redis
 _IDLE = 10.0  # seconds without a call, after which nobody looks
 _SELDOM = 10.0  # seconds between two log lines
 _NEWS = 10.0  # seconds between two tellings of a quota of which something is left
-_LARGEST = 16 * 2 ** 20  # bytes of a copy, and of all those that wait to be sent
+_BATCH = 2 ** 18  # bytes of copies that are sent at a time ...
+_LARGEST = 16 * 2 ** 20  # ... of one copy, and of all those that wait
+_OVERHEAD = 500  # bytes that a copy takes beside its body, about
 _KEPT = 7 * 86400  # seconds for which circuits are kept that nobody changes
+_LONGEST_TRIAL = 300.0  # seconds
 _VERSION = 1
 
-# The hash of the circuits: (epoch, version, what is known of each). The epoch tells a hash that was lost and made anew,
-# the version whether anything has changed.
+# The hash of the circuits: what is known of each, its version (when the last was changed) and its epoch, which tells
+# one that was lost and made anew.
 _LOOK = """
 local now, key = redis.call('TIME'), KEYS[1]
 local kind = redis.call('TYPE', key).ok
-if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', key) end
-if kind ~= 'hash' then redis.call('HSET', key, 'epoch', now[1] .. '.' .. now[2]) end
+if kind == 'hash' and redis.call('HSTRLEN', key, 'epoch') + redis.call('HSTRLEN', key, 'version') > 99 then
+    kind = 'none of ours'
+end
+if kind ~= 'hash' then
+    redis.call('DEL', key)
+    redis.call('HSET', key, 'epoch', now[1] .. '.' .. now[2])
+end
 if ARGV[3] == 'join' then redis.call('HSET', key, 'joined', now[1]) end
-redis.call('EXPIRE', key, %d)
 local head = redis.call('HMGET', key, 'epoch', 'version')
 local told = {now[1], now[2], head[1] or '', head[2] or ''}
 if told[3] == ARGV[1] and told[4] == ARGV[2] then return told end
@@ -63,18 +72,25 @@ for i = 4, #ARGV do
     told[i + 1] = redis.call('HSTRLEN', key, ARGV[i]) < 1000 and redis.call('HGET', key, ARGV[i]) or ''
 end
 return told
-""" % _KEPT
+"""
 _CHANGE = """
 local now, key = redis.call('TIME'), KEYS[1]
 local held = redis.call('HSTRLEN', key, ARGV[1]) < 1000 and redis.call('HGET', key, ARGV[1]) or ''
 if held ~= ARGV[2] and held ~= ARGV[3] then return held end
 redis.call('HSETNX', key, 'epoch', now[1] .. '.' .. now[2])
-redis.call('HSET', key, ARGV[1], ARGV[3], 'version', now[1] .. '.' .. now[2])
+redis.call('HSET', key, ARGV[1], ARGV[3], 'version', string.format('%%d.%%06d', now[1], now[2]))
 redis.call('EXPIRE', key, %d)
 return false
 """ % _KEPT
-_KEEP = """
-for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[2 * i - 1], 'EX', ARGV[2 * i]) end
+_KEEP = r"""
+local now = redis.call('TIME')[1] + 1
+for i, key in ipairs(KEYS) do
+    local head = redis.pcall('GETRANGE', key, 0, 999)
+    local newer = type(head) == 'string' and tonumber(string.match(head, '^%[[^\n]*, ([%d.]+)%]\n') or 0) or 0
+    if newer > now or newer <= tonumber(ARGV[3 * i - 2]) then
+        redis.call('SET', key, ARGV[3 * i], 'EX', ARGV[3 * i - 1])
+    end
+end
 """
 _LEASE = """
 local owner, left = redis.pcall('GET', KEYS[1]), redis.call('PTTL', KEYS[1])
@@ -83,11 +99,12 @@ if ARGV[2] == '0' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1]
 return 0
 """
 
-# What is known of a provider is one flat list of numbers, its times the server's or null: the version, then ...
+# What is known of a provider is one flat list of numbers, its times the server's or null: the version, a random number
+# (no two changes look alike), then ...
 _COUNTS = ("generation", "error_count", "limits", "rate_limited", "early_pause")
 _TIMES = ("early_at", "last_error", "open_until", "hold_until", "trial_until")  # ... then when the quota was told
 _QUOTA = ("limit", "remaining", "reset")
-_LENGTH = 1 + len(_COUNTS) + len(_TIMES) + 1 + len(_QUOTA)
+_LENGTH = 2 + len(_COUNTS) + len(_TIMES) + 1 + len(_QUOTA)
 
 Told = TypeVar("Told")
 
@@ -109,7 +126,7 @@ class RedisStore:
         self.connect: Callable[[], Any] = lambda: server
         if isinstance(server, str):
             self.connect = lambda: Redis.from_url(server, socket_timeout=1.0, socket_connect_timeout=1.0,
-                                                  retry=Retry(NoBackoff(), 1))
+                                                  retry=Retry(NoBackoff(), 0))
             try:
                 self.connect()
             except Exception:
@@ -136,8 +153,9 @@ class _Job:
     def __init__(self, work: Callable[["_Job"], Any]) -> None:
         self.work = work
         self.told: Any = None
-        self.is_done = False
+        self.is_done = self.has_failed = False
         self.is_wanted = True
+        self.made_here: Any = None  # the entry, where the change was made here in the meantime
         self.over = Latch()
 
 
@@ -157,10 +175,11 @@ class Fleet:
         self._jobs: Any = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: Optional[threading.Thread] = None
-        self._call = threading.local()  # .patience: seconds that the call of this thread may still wait
-        self._used_at = self._tried_at = self._looked_at = self._sent_at = self._said_at = -math.inf
+        self._used_at = self._tried_at = self._looked_at = self._sent_at = self._late_at = self._said_at = -math.inf
+        self._alone: Optional[str] = None  # why the store does not answer; "": it does; None: not known yet
         self._alone_since = time.monotonic()
-        self._alone: Optional[str] = None  # why; "": it is not; None: not known yet
+        self._is_prompt = True  # what it was asked last did not take long
+        self._quick, self._quick_needed = 0, 1  # looks in a row before it counts as prompt again
         self._offset = 0.0  # the server's time less ours
         self._head: Tuple[bytes, bytes] = (b"", b"")  # epoch and version of what was seen last ...
         self._seen: Dict[Any, bytes] = {}  # ... and what it was, by entry
@@ -174,25 +193,35 @@ class Fleet:
     def look(self, left: float) -> None:
         """A call begins, with so many seconds left: what is known here is what was known there a second ago."""
         self._used_at = now = time.monotonic()
-        self._call.patience = min(left, _PATIENCE)
         if now - self._looked_at > 1.0:
-            self._do(lambda job: self._tick(now))
-        elif self._thread is None:
-            self._start(None)
+            self._do(_Job(lambda job: self._tick(now)), min(left, _PATIENCE))
+        else:
+            self._start()
 
-    def change(self, entry: Any, change: Callable[[Circuit, float], Told]) -> Told:
-        """Make the change in the whole fleet, or here where there is no answer; what it returned."""
+    def change(self, entry: Any, change: Callable[[Circuit, float], Told], here: bool = True) -> Optional[Told]:
+        """Make the change in the whole fleet; what it returned.
+
+        Where no answer comes in time it is made here at once, and there as soon as may be; or, if not ``here``, is not
+        made, and None. Where nothing answers at all it is made here.
+        """
         with self._registry._lock:
             circuit = _copy(entry.circuit)
             told = change(circuit, self._clock())
-            if vars(circuit) == vars(entry.circuit):  # most verdicts change nothing
+            if vars(circuit) == vars(entry.circuit) and not self._unshared.get(entry):  # most change nothing
                 return told
-        job = self._do(lambda job: self._change(entry, change, job))
+        job = _Job(lambda job: self._changed(entry, change, job))
+        if here or self._is_prompt or self._alone:
+            self._do(job)
         with self._registry._lock:
             if job.is_done:
                 result: Told = job.told
                 return result
-            self._unshared[entry] = True
+            if not here and not self._alone:
+                job.is_wanted = False
+                return None
+            if job.has_failed:
+                self._unshared[entry] = True
+            job.made_here = entry
             return change(entry.circuit, self._clock())
 
     def note_quota(self, entry: Any) -> None:
@@ -207,16 +236,22 @@ class Fleet:
         """Send a copy soon: it goes with others."""
         with self._lock:
             self._wait_to_send({key: (provider, body, self._clock(), lifetime)})
-        if len(self._copies) == 1 and time.monotonic() - self._sent_at > _TICK:
-            self._start(_Job(lambda job: self._send()))
+        if not self._alone and time.monotonic() - self._sent_at > _TICK:
+            self._sent_at = time.monotonic()
+            self._jobs.put(_Job(lambda job: self._send()))
+            self._start()
 
-    def find(self, key: str) -> Tuple[Optional[bytes], float]:
-        """(the fleet's record, the server's time)."""
-        return self._do(lambda job: self._read(key)).told, self._clock() + self._offset
+    def find(self, key: str, patient: bool) -> Tuple[Optional[bytes], float]:
+        """(the fleet's record, the server's time). ``patient``: wait for it though Redis was slow just now."""
+        job = _Job(lambda job: self._read(key))
+        self._do(job, patient=patient)
+        return job.told, self._clock() + self._offset
 
-    def lease(self, key: str, seconds: float) -> float:
-        """0.0: this process may refresh the key, for so long; else how long another may. 0 seconds gives it back."""
-        return float(self._do(lambda job: self._leased(key, seconds)).told or 0.0)
+    def lease(self, owner: int, key: str, seconds: float) -> float:
+        """0.0: this owner may refresh the key, for so long; else how long another may. 0 seconds gives it back."""
+        job = _Job(lambda job: self._leased(f"{self._token}:{owner}", key, seconds))
+        self._do(job, patient=True)
+        return float(job.told or 0.0)
 
     def told(self) -> str:
         """For a snapshot."""
@@ -227,61 +262,62 @@ class Fleet:
 
     def close(self) -> None:
         """Send what is left, within a moment, and end the thread; the next call starts another."""
-        self._call.patience = _PATIENCE
         if self._copies:
-            self._do(lambda job: self._send())
+            self._do(_Job(lambda job: self._send()), patient=True)
         self._used_at = -math.inf
-        self._jobs.put(None)
+        self._jobs.put(_Job(lambda job: None))
 
     # --- the thread and what waits for it ---
 
-    def _do(self, work: Callable[[_Job], Any]) -> _Job:
-        """The job: done, or not where a call should not wait for it, or not any longer."""
-        self._used_at = began = time.monotonic()
-        patience = getattr(self._call, "patience", _PATIENCE)
-        job = _Job(work)
-        if self._alone or patience <= 0:
-            self._start(None)
-        elif self._start(job):
-            if not job.over.wait(patience):
+    def _do(self, job: _Job, patience: float = _PATIENCE, patient: bool = False) -> None:
+        """Have the thread do it, and wait a moment for that, where Redis answers and is quick."""
+        self._used_at = time.monotonic()
+        if self._alone:
+            job.has_failed = True
+            return self._start()
+        self._jobs.put(job)
+        self._start()
+        if self._is_prompt or patient:
+            try:
+                if not job.over.wait(patience):
+                    self._be_late()
+            except BaseException:  # an interrupt: what it was for is gone
                 job.is_wanted = False
-                self._settle("no answer in time")
-            self._call.patience = patience - (time.monotonic() - began)
-        return job
+                raise
 
-    def _start(self, job: Optional[_Job]) -> bool:
-        """Hand a job over; whether there is a thread for it."""
-        if job is not None:
-            self._jobs.put(job)
-        if self._thread is None:
+    def _start(self) -> None:
+        """See that there is a thread."""
+        if self._thread is None or not self._thread.is_alive():
             with self._lock:
-                if self._thread is None:
+                if self._thread is None or not self._thread.is_alive():
                     self._thread = threading.Thread(target=self._work, daemon=True, name="rapidfailover-redis")
                     try:
                         self._thread.start()
                     except RuntimeError:  # the interpreter is shutting down
-                        self._thread = None
-                        return False
-        return True
+                        self._alone = self._alone or "no thread"
 
     def _work(self) -> None:
         while True:
+            job: Optional[_Job] = None
             try:
-                job = self._jobs.get(timeout=max(self._tried_at + _TICK - time.monotonic(), 0.001))
+                wait = self._tried_at + _TICK - time.monotonic() if self._copied < _BATCH or self._alone else 0.0
+                job = self._jobs.get(timeout=max(wait, 0.001))
             except queue.Empty:
-                job = None
-            began = time.monotonic()
+                pass
             try:
-                if job is None or self._alone != "":
+                if job is None or self._alone is None:
+                    began = time.monotonic()
                     self._tick()
-                if job is not None and job.is_wanted:
-                    job.told = job.work(job)
-                    job.is_done = True
-                if time.monotonic() - began < _PATIENCE:
-                    self._settle("")
-            except Exception as problem:  # whatever redis-py, or a client of the user's, raises
-                self._settle(type(problem).__name__)  # its text may be anything
+                    self._settle(took=time.monotonic() - began)
+                if job is not None and job.is_wanted and not self._alone:
+                    job.told, job.is_done = job.work(job), True
+            except Exception as problem:  # whatever redis-py, or a client of the user's, raises, with whatever text
+                self._settle(type(problem).__name__)
             if job is not None:
+                with self._registry._lock:
+                    job.has_failed = not job.is_done
+                    if job.has_failed and job.made_here is not None:
+                        self._unshared[job.made_here] = True
                 job.over.open()
             with self._lock:
                 if time.monotonic() - self._used_at > _IDLE and self._jobs.empty():
@@ -290,17 +326,34 @@ class Fleet:
                     self._redis = self._thread = None
                     return
 
-    def _settle(self, why: str) -> None:
-        """The store answers, or why it does not: said when that has changed, but not every moment."""
-        now, was_alone = time.monotonic(), bool(self._alone)
-        if why and not was_alone:
+    def _be_late(self) -> None:
+        """Nobody waits until Redis has been quick again, for the longer the more often it was not."""
+        now = time.monotonic()
+        self._quick, self._quick_needed = 0, min(2 * self._quick_needed, 8) if now - self._late_at < 60.0 else 1
+        self._late_at, self._is_prompt = now, False
+
+    def _settle(self, why: str = "", took: float = 0.0) -> None:
+        """How a look went: it failed, took long or was quick. What that changes is said, but not every moment."""
+        now = time.monotonic()
+        if not why and took < _SLOW:
+            self._quick += 1
+            self._is_prompt = self._is_prompt or self._quick >= self._quick_needed
+        elif not why:
+            if self._is_prompt:
+                self._be_late()
+            self._quick = 0
+            why = "too slow" if self._alone or now - self._late_at > 2.0 else ""
+        if why and not self._alone:
             self._alone_since = now
             if now - self._said_at > _SELDOM:
                 self._said_at = now
                 _log.warning("the store does not answer (%s): this process goes on with its own memory", why,
                              extra={"event": "alone"})
-        elif was_alone and not why:
-            _log.info("the store answers again, after %.1f s", now - self._alone_since, extra={"event": "shared"})
+        elif self._alone and not why:
+            if not self._is_prompt:
+                return
+            if self._said_at >= self._alone_since:
+                _log.info("the store answers again, after %.1f s", now - self._alone_since, extra={"event": "shared"})
         self._alone = why
 
     # --- what the thread does; all of it may raise ---
@@ -319,16 +372,17 @@ class Fleet:
         if self._looked_at >= asked_at:
             return
         self._tried_at = time.monotonic()
-        entries = [entry for members in self._registry._platforms.values() for entry in members.values()
+        entries = [entry for members in list(self._registry._platforms.values()) for entry in members.values()
                    if self._registry.fleet is self]
         epoch, version = self._head if len(self._seen) == len(entries) else (self._head[0], b"")
         began = self._clock()
         told = self._run(_LOOK, ["circuits"], epoch, version, "join" if self._alone else "", *map(_name, entries))
         took = self._clock() - began
         offset = int(told[0]) + int(told[1]) / 1e6 - began - took / 2
-        if took < 0.02 or abs(offset - self._offset) > 1.0:
+        if took < _SLOW or abs(offset - self._offset) > 1.0:
             self._offset = offset
-        if told[2] != self._head[0]:  # the first look, or what was there is lost: it has what we know from us
+        head = bytes(told[2]), bytes(told[3])
+        if head[0] != self._head[0] or head[1] < self._head[1]:  # lost, or set back to what it was: we tell what we know
             self._seen = dict.fromkeys(entries, b"")
             for entry in entries:
                 circuit = entry.circuit
@@ -337,26 +391,31 @@ class Fleet:
         for entry, seen in zip(entries, told[4:]):
             if not self._unshared.get(entry):
                 self._adopt(entry, bytes(seen))
-        self._head = bytes(told[2]), bytes(told[3])
+        self._head = head
         for entry in list(self._unshared):
-            self._change(entry)
+            self._share(entry)
         self._send()
         self._looked_at = time.monotonic()
 
-    def _change(self, entry: Any, change: Optional[Callable[[Circuit, float], Any]] = None,
-                job: Optional[_Job] = None) -> Any:
-        """Share what was changed while alone, if anything was; then make the change, if there is one."""
-        if change is None or self._unshared.get(entry):
-            was_changed = self._unshared.pop(entry, False)
+    def _changed(self, entry: Any, change: Callable[[Circuit, float], Told], job: _Job) -> Told:
+        if self._unshared.get(entry):
+            self._share(entry)
+        told = self._set(entry, change, job)
+        if isinstance(told, Ticket) and not job.is_wanted:  # who asked for the trial is gone
+            self._set(entry, lambda circuit, now: circuit.release(told))
+        return told
+
+    def _share(self, entry: Any) -> None:
+        """Tell what was changed here alone."""
+        was_changed = self._unshared.pop(entry, False)
+        with self._registry._lock:
+            mine = _copy(entry.circuit)
+        try:
+            self._set(entry, lambda circuit, now: _merge(circuit, mine) if was_changed else None)
+        except Exception:
             with self._registry._lock:
-                mine = _copy(entry.circuit)
-            try:
-                self._set(entry, lambda circuit, now: _merge(circuit, mine) if was_changed else None)
-            except Exception:
-                with self._registry._lock:
-                    self._unshared[entry] = was_changed or self._unshared.get(entry, False)
-                raise
-        return None if change is None else self._set(entry, change, job)
+                self._unshared[entry] = was_changed or self._unshared.get(entry, False)
+            raise
 
     def _set(self, entry: Any, change: Callable[[Circuit, float], Told], job: Optional[_Job] = None) -> Told:
         seen = self._seen.get(entry, b"")
@@ -384,13 +443,15 @@ class Fleet:
         with self._registry._lock:
             if circuit is not None and not self._unshared.get(entry):  # else a call that could not wait changed ours
                 vars(entry.circuit).update(vars(circuit))
-            if job is not None:
+            if job is not None and job.is_wanted:
                 job.told, job.is_done = told, True
 
     def _dumped(self, entry: Any, circuit: Circuit) -> bytes:
         known, quota = vars(circuit), entry.quota or {}
         times = [known[name] for name in _TIMES] + [entry.quota_at or None]
-        return json.dumps([_VERSION, *(known[name] for name in _COUNTS),
+        if circuit.trial_until is not None:
+            times[4] = min(circuit.trial_until, self._clock() + _LONGEST_TRIAL)
+        return json.dumps([_VERSION, random.getrandbits(48), *(known[name] for name in _COUNTS),
                            *(None if at is None else round(at + self._offset, 6) for at in times),
                            *(quota.get(name) for name in _QUOTA)], separators=(",", ":")).encode()
 
@@ -398,47 +459,65 @@ class Fleet:
         """The circuit as Redis has it, or nothing where those bytes are none. A quota that is news is noted."""
         now, circuit = self._clock(), _copy(entry.circuit)
         try:
-            told = json.loads(seen.decode())
-        except (ValueError, RecursionError):
+            _, _, *told = told_whole = json.loads(seen.decode())
+        except (ValueError, TypeError, RecursionError):
             return None
-        if not isinstance(told, list) or len(told) != _LENGTH or told[0] != _VERSION \
+        if not isinstance(told_whole, list) or len(told_whole) != _LENGTH or told_whole[0] != _VERSION \
                 or not all(one is None or isinstance(one, (int, float)) and abs(one) < 1e15 for one in told) \
-                or not all(isinstance(one, int) and one >= 0 for one in told[1:5]) or None in told[5:7]:
+                or not all(isinstance(one, int) and 0 <= one < 1e9 for one in told[:4]) or None in told[4:6]:
             return None
-        times = [None if at is None else at - self._offset for at in told[6:12]]
-        vars(circuit).update(zip(_COUNTS, told[1:6]))
-        # Nobody is kept out for longer than the rules allow, whatever stands there.
-        latest = now + circuit.max_cooldown
-        vars(circuit).update((name, at if at is None else min(at, latest)) for name, at in zip(_TIMES, times))
+        times = [None if at is None else at - self._offset for at in told[5:11]]
+        longest = [circuit.max_cooldown] * 4 + [_LONGEST_TRIAL]
+        if any(at is not None and at > now + most + 5.0 for at, most in zip(times, longest)):
+            return None  # nobody is kept out for longer than the rules allow; or the server's clock was set back
+        vars(circuit).update(zip(_COUNTS, told[:5]))
+        vars(circuit).update(zip(_TIMES, times))
         circuit.early_pause = min(max(circuit.early_pause, FIRST_EARLY), LAST_EARLY)
         if times[5] is not None and entry.quota_at + 0.001 < min(times[5], now):
-            quota = {name: one for name, one in zip(_QUOTA, told[12:]) if one is not None}
+            quota = {name: one for name, one in zip(_QUOTA, told[11:]) if one is not None}
             with self._registry._lock:
                 entry.quota, entry.quota_at = quota or None, min(times[5], now)
         return circuit
 
     def _send(self) -> None:
+        """Send copies, as many as fit into a moment."""
+        batch: Dict[str, Tuple[str, bytes, float, int]] = {}
+        size = 0
         with self._lock:
-            copies, self._copies, self._copied = self._copies, {}, 0
+            while self._copies and (not batch or size + self._size(next(iter(self._copies))) <= _BATCH):
+                key = next(iter(self._copies))
+                size += self._size(key)
+                batch[key] = self._copies.pop(key)
+            self._copied -= size
         self._sent_at = time.monotonic()
         values: List[Any] = []
-        for provider, body, kept_at, lifetime in copies.values():
-            values += record_of(provider, body, kept_at + self._offset), lifetime
+        for provider, body, kept_at, lifetime in batch.values():
+            at = kept_at + self._offset
+            values += at, lifetime, record_of(provider, body, at)
         try:
-            if copies:
-                self._run(_KEEP, [f"copy:{key}" for key in copies], *values)
+            if batch:
+                self._run(_KEEP, [f"copy:{key}" for key in batch], *values)
         except Exception:
-            with self._lock:  # another time, after what is newer by then
-                newer, self._copies, self._copied = self._copies, {}, 0
-                self._wait_to_send({**copies, **newer})
+            if size <= _BATCH:  # another time, after what is newer by then; but one that alone is too much is given up
+                with self._lock:
+                    newer, self._copies, self._copied = self._copies, {}, 0
+                    self._wait_to_send({**batch, **newer})
             raise
 
     def _wait_to_send(self, copies: Dict[str, Tuple[str, bytes, float, int]]) -> None:
         for key, copy in copies.items():
-            self._copied += len(copy[1]) - len(self._copies.pop(key, ("", b""))[1])
+            if key in self._copies:
+                self._copied -= self._size(key)
+                del self._copies[key]
             self._copies[key] = copy
+            self._copied += self._size(key)
         while self._copied > _LARGEST:
-            self._copied -= len(self._copies.pop(next(iter(self._copies)))[1])
+            key = next(iter(self._copies))
+            self._copied -= self._size(key)
+            del self._copies[key]
+
+    def _size(self, key: str) -> int:
+        return len(self._copies[key][1]) + _OVERHEAD
 
     def _read(self, key: str) -> Optional[bytes]:
         try:
@@ -448,10 +527,10 @@ class Fleet:
             return None
         return record if len(record) < _LARGEST else None
 
-    def _leased(self, key: str, seconds: float) -> float:
-        if seconds <= 0:
+    def _leased(self, owner: str, key: str, seconds: float) -> float:
+        while seconds <= 0 and key in self._copies:
             self._send()  # who has the next lease shall find the answer
-        return int(self._run(_LEASE, [f"refresh:{key}"], self._token, int(seconds * 1000))) / 1000
+        return int(self._run(_LEASE, [f"refresh:{key}"], owner, int(seconds * 1000))) / 1000
 
 
 def _copy(circuit: Circuit) -> Circuit:

@@ -171,6 +171,7 @@ class ProviderRegistry:
         left without a report gives its trial back.
         """
         waiting = list(self._entries(platform).values())
+        put_off: List[_Entry] = []
         self._ask_fleet(lease())
         while True:
             left = lease()
@@ -184,8 +185,11 @@ class ProviderRegistry:
                 serving = [entry for entry in ready if self._serves(entry, endpoint)]
                 entry = ready[0]
             waiting.remove(entry)
-            ticket = self._admit(entry, left, early) if entry in serving else None
-            if ticket is None and entry in serving:  # another thread, or process, has just taken its trial
+            ticket = self._admit(entry, left, early, here=entry in put_off) if entry in serving else None
+            if ticket is None and entry in serving:  # another has just taken its trial, or nobody can say: others first
+                if entry not in put_off:
+                    put_off.append(entry)
+                    waiting.append(entry)
                 continue
             try:
                 yield Visit(entry.provider, _route(entry, endpoint), len(serving), ticket, entry)
@@ -321,24 +325,25 @@ class ProviderRegistry:
         if self.fleet is not None:
             self.fleet.look(left)
 
-    def _change(self, entry: _Entry, change: Callable[[Circuit, float], Told]) -> Told:
+    def _change(self, entry: _Entry, change: Callable[[Circuit, float], Told], here: bool = True) -> Told:
         """Change a circuit, in the whole fleet where there is one; what the change returned.
 
-        The change may be made several times, on copies: it touches nothing but the circuit that it is given.
+        The change may be made several times, on copies: it touches nothing but the circuit that it is given. Not
+        ``here``: None where the fleet is slow to say.
         """
         if self.fleet is not None:
-            told: Told = self.fleet.change(entry, change)
+            told: Told = self.fleet.change(entry, change, here)
             return told
         with self._lock:
             return change(entry.circuit, self._clock())
 
-    def _admit(self, entry: _Entry, lease: float, early: bool = False) -> Optional[Ticket]:
+    def _admit(self, entry: _Entry, lease: float, early: bool = False, here: bool = False) -> Optional[Ticket]:
         """Leave to send one request; a trial is one in the whole fleet."""
         if entry.circuit.open_until is None:
             with self._lock:
                 if entry.circuit.open_until is None:
                     return entry.circuit.admit(self._clock(), lease, early)
-        return self._change(entry, lambda circuit, now: circuit.admit(now, lease, early))
+        return self._change(entry, lambda circuit, now: circuit.admit(now, lease, early), here)
 
     def _release(self, entry: _Entry, ticket: Optional[Ticket]) -> None:
         if ticket is not None and ticket.trial:
