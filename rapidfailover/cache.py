@@ -247,7 +247,7 @@ class Records:
             _log.warning("the cache could not be asked: %s", type(problem).__name__)
             copy = None
         if self._fleet is not None and (copy is None or newest):
-            record, now = self._fleet.find(key, copy is None)
+            record, now = self._fleet.find(key, patient=newest and copy is None)
             theirs = self._read(record, now, max_age)
             if theirs is not None and (copy is None or theirs.age < copy.age):
                 self._set(key, theirs.provider, theirs.body, self._clock() - theirs.age)

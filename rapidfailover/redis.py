@@ -19,7 +19,7 @@ import random
 import threading
 import time
 import uuid
-from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar, Union
 from weakref import WeakSet
 
 try:
@@ -40,7 +40,8 @@ __all__ = ["RedisStore"]
 _log = logging.getLogger(__package__)
 
 _PATIENCE = 0.075  # seconds that a call waits for Redis
-_SLOW = 0.02  # seconds; what takes longer is not waited for the next time
+_SLOW = 0.02  # seconds; where something took longer, calls do not wait ...
+_PAUSES = 0.5, 4.0  # ... for so many seconds, doubled each time
 _TICK = 0.5  # seconds between two looks at Redis
 _IDLE = 10.0  # seconds without a call, after which nobody looks
 _SELDOM = 10.0  # seconds between two log lines
@@ -147,15 +148,23 @@ class RedisStore:
         return fleet
 
 
-class _Job:
-    """Something for the thread to do, and what it told."""
+class _Copy(NamedTuple):
+    provider: str
+    body: bytes
+    kept_at: float
+    lifetime: int
 
-    def __init__(self, work: Callable[["_Job"], Any]) -> None:
-        self.work = work
+    def size(self) -> int:
+        return len(self.body) + _OVERHEAD
+
+
+class _Job:
+    """Something for the thread to do, and what it told; ``here``: what to do instead where Redis does not answer."""
+
+    def __init__(self, there: Callable[["_Job"], Any], here: Optional[Callable[[], Any]] = None) -> None:
+        self.there, self.here = there, here
         self.told: Any = None
-        self.is_done = self.has_failed = False
-        self.is_wanted = True
-        self.made_here: Any = None  # the entry, where the change was made here in the meantime
+        self.is_done, self.is_wanted = False, True
         self.over = Latch()
 
 
@@ -175,17 +184,17 @@ class Fleet:
         self._jobs: Any = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: Optional[threading.Thread] = None
-        self._used_at = self._tried_at = self._looked_at = self._sent_at = self._late_at = self._said_at = -math.inf
+        self._used_at = self._tried_at = self._looked_at = self._sent_at = self._said_at = self._late_until = -math.inf
         self._alone: Optional[str] = None  # why the store does not answer; "": it does; None: not known yet
         self._alone_since = time.monotonic()
-        self._is_prompt = True  # what it was asked last did not take long
-        self._quick, self._quick_needed = 0, 1  # looks in a row before it counts as prompt again
+        self._pause = _PAUSES[0]  # the next one, in which calls do not wait
+        self._began = math.inf  # when the thread did with what it is at
         self._offset = 0.0  # the server's time less ours
         self._head: Tuple[bytes, bytes] = (b"", b"")  # epoch and version of what was seen last ...
         self._seen: Dict[Any, bytes] = {}  # ... and what it was, by entry
         self._unshared: Dict[Any, bool] = {}  # by entry: whether its circuit was changed here alone, or only its quota
         self._quotas: Dict[Any, Tuple[float, bool]] = {}  # when they were told last, and whether as used up
-        self._copies: Dict[str, Tuple[str, bytes, float, int]] = {}  # to be sent
+        self._copies: Dict[str, _Copy] = {}  # to be sent
         self._copied = 0  # their bytes
 
     # --- what the registry, the records and the refreshes call ---
@@ -199,30 +208,35 @@ class Fleet:
             self._start()
 
     def change(self, entry: Any, change: Callable[[Circuit, float], Told], here: bool = True) -> Optional[Told]:
-        """Make the change in the whole fleet; what it returned.
+        """Make the change in the whole fleet, or here where Redis does not answer; what it returned.
 
-        Where no answer comes in time it is made here at once, and there as soon as may be; or, if not ``here``, is not
-        made, and None. Where nothing answers at all it is made here.
+        Where that takes too long it is made all the same, and what it would return here counts. A trial is not made
+        then: it is None, or made here if it may be.
         """
         with self._registry._lock:
             circuit = _copy(entry.circuit)
             told = change(circuit, self._clock())
             if vars(circuit) == vars(entry.circuit) and not self._unshared.get(entry):  # most change nothing
                 return told
-        job = _Job(lambda job: self._changed(entry, change, job))
-        if here or self._is_prompt or self._alone:
+            if self._alone:
+                return self._change_here(entry, change)
+        job = _Job(lambda job: self._changed(entry, change, job), lambda: self._change_here(entry, change))
+        is_trial = isinstance(told, Ticket)
+        if not is_trial or not self._is_late():
             self._do(job)
         with self._registry._lock:
             if job.is_done:
                 result: Told = job.told
                 return result
-            if not here and not self._alone:
-                job.is_wanted = False
-                return None
-            if job.has_failed:
-                self._unshared[entry] = True
-            job.made_here = entry
-            return change(entry.circuit, self._clock())
+            if not is_trial:
+                return told
+            job.is_wanted = False
+            return self._change_here(entry, change) if here or self._alone else None
+
+    def _change_here(self, entry: Any, change: Callable[[Circuit, float], Told]) -> Told:
+        self._unshared[entry] = True
+        self._used_at = time.monotonic()
+        return change(entry.circuit, self._clock())
 
     def note_quota(self, entry: Any) -> None:
         """What is left of a plan is told now and then, and at once when nothing is."""
@@ -234,8 +248,7 @@ class Fleet:
 
     def keep(self, key: str, provider: str, body: bytes, lifetime: int) -> None:
         """Send a copy soon: it goes with others."""
-        with self._lock:
-            self._wait_to_send({key: (provider, body, self._clock(), lifetime)})
+        self._to_send({key: _Copy(provider, body, self._clock(), lifetime)})
         if not self._alone and time.monotonic() - self._sent_at > _TICK:
             self._sent_at = time.monotonic()
             self._jobs.put(_Job(lambda job: self._send()))
@@ -257,8 +270,9 @@ class Fleet:
         """For a snapshot."""
         if self._alone is None:
             return "not asked yet"
-        return "shared" if not self._alone else \
-            f"own memory for {time.monotonic() - self._alone_since:.0f} s: {self._alone}"
+        if self._alone:
+            return f"own memory for {time.monotonic() - self._alone_since:.0f} s: {self._alone}"
+        return "shared, slowly" if self._is_late() else "shared"
 
     def close(self) -> None:
         """Send what is left, within a moment, and end the thread; the next call starts another."""
@@ -270,18 +284,17 @@ class Fleet:
     # --- the thread and what waits for it ---
 
     def _do(self, job: _Job, patience: float = _PATIENCE, patient: bool = False) -> None:
-        """Have the thread do it, and wait a moment for that, where Redis answers and is quick."""
+        """Have the thread do it, and wait a moment for that where Redis answers and is quick, or ``patient``."""
         self._used_at = time.monotonic()
-        if self._alone:
-            job.has_failed = True
-            return self._start()
-        self._jobs.put(job)
+        is_waiting = not self._alone and not self._is_late(patient)
+        if not self._alone:
+            self._jobs.put(job)
         self._start()
-        if self._is_prompt or patient:
+        if is_waiting:
             try:
                 if not job.over.wait(patience):
                     self._be_late()
-            except BaseException:  # an interrupt: what it was for is gone
+            except BaseException:  # an interrupt: who asked is gone
                 job.is_wanted = False
                 raise
 
@@ -304,21 +317,20 @@ class Fleet:
                 job = self._jobs.get(timeout=max(wait, 0.001))
             except queue.Empty:
                 pass
+            self._began = time.monotonic()
             try:
                 if job is None or self._alone is None:
-                    began = time.monotonic()
                     self._tick()
-                    self._settle(took=time.monotonic() - began)
+                    if time.monotonic() - self._tried_at > _SLOW:
+                        self._be_late()
+                    self._settle("")
                 if job is not None and job.is_wanted and not self._alone:
-                    job.told, job.is_done = job.work(job), True
+                    job.told, job.is_done = job.there(job), True
             except Exception as problem:  # whatever redis-py, or a client of the user's, raises, with whatever text
                 self._settle(type(problem).__name__)
+            self._began = math.inf
             if job is not None:
-                with self._registry._lock:
-                    job.has_failed = not job.is_done
-                    if job.has_failed and job.made_here is not None:
-                        self._unshared[job.made_here] = True
-                job.over.open()
+                self._end(job)
             with self._lock:
                 if time.monotonic() - self._used_at > _IDLE and self._jobs.empty():
                     if self._redis is not None and self.store.is_url:
@@ -326,35 +338,37 @@ class Fleet:
                     self._redis = self._thread = None
                     return
 
-    def _be_late(self) -> None:
-        """Nobody waits until Redis has been quick again, for the longer the more often it was not."""
-        now = time.monotonic()
-        self._quick, self._quick_needed = 0, min(2 * self._quick_needed, 8) if now - self._late_at < 60.0 else 1
-        self._late_at, self._is_prompt = now, False
+    def _end(self, job: _Job) -> None:
+        with self._registry._lock:
+            if job.here is not None and job.is_wanted and not job.is_done:
+                job.told, job.is_done = job.here(), True
+        job.over.open()
 
-    def _settle(self, why: str = "", took: float = 0.0) -> None:
-        """How a look went: it failed, took long or was quick. What that changes is said, but not every moment."""
+    def _is_late(self, patient: bool = False) -> bool:
         now = time.monotonic()
-        if not why and took < _SLOW:
-            self._quick += 1
-            self._is_prompt = self._is_prompt or self._quick >= self._quick_needed
-        elif not why:
-            if self._is_prompt:
-                self._be_late()
-            self._quick = 0
-            why = "too slow" if self._alone or now - self._late_at > 2.0 else ""
+        return now - self._began > _PATIENCE or now < self._late_until and not patient
+
+    def _be_late(self) -> None:
+        """Nobody waits for a while, for the longer the more often Redis was slow of late."""
+        now = time.monotonic()
+        self._pause = min(2 * self._pause, _PAUSES[1]) if now - self._late_until < 60.0 else _PAUSES[0]
+        self._late_until = now + self._pause
+        if self._pause > _PAUSES[0]:  # not the first time
+            self._say(logging.WARNING, "is slow: no call waits for it")
+
+    def _settle(self, why: str) -> None:
+        """Whether a look succeeded, or why not."""
         if why and not self._alone:
-            self._alone_since = now
-            if now - self._said_at > _SELDOM:
-                self._said_at = now
-                _log.warning("the store does not answer (%s): this process goes on with its own memory", why,
-                             extra={"event": "alone"})
-        elif self._alone and not why:
-            if not self._is_prompt:
-                return
-            if self._said_at >= self._alone_since:
-                _log.info("the store answers again, after %.1f s", now - self._alone_since, extra={"event": "shared"})
+            self._alone_since = time.monotonic()
+            self._say(logging.WARNING, f"does not answer ({why}): this process goes on with its own memory")
+        elif self._alone and not why and self._said_at >= self._alone_since:
+            _log.info("the store answers again, after %.1f s", time.monotonic() - self._alone_since)
         self._alone = why
+
+    def _say(self, level: int, text: str) -> None:
+        if time.monotonic() - self._said_at > _SELDOM:
+            self._said_at = time.monotonic()
+            _log.log(level, "the store %s", text, extra={"event": "store"})
 
     # --- what the thread does; all of it may raise ---
 
@@ -382,7 +396,7 @@ class Fleet:
         if took < _SLOW or abs(offset - self._offset) > 1.0:
             self._offset = offset
         head = bytes(told[2]), bytes(told[3])
-        if head[0] != self._head[0] or head[1] < self._head[1]:  # lost, or set back to what it was: we tell what we know
+        if head[0] != self._head[0] or head[1] < self._head[1]:  # lost, or as it was earlier: we tell what we know
             self._seen = dict.fromkeys(entries, b"")
             for entry in entries:
                 circuit = entry.circuit
@@ -441,7 +455,7 @@ class Fleet:
         circuit = None if seen == self._seen.get(entry) else self._loaded(entry, seen)
         self._seen[entry] = seen
         with self._registry._lock:
-            if circuit is not None and not self._unshared.get(entry):  # else a call that could not wait changed ours
+            if circuit is not None and not self._unshared.get(entry):  # else it was changed here
                 vars(entry.circuit).update(vars(circuit))
             if job is not None and job.is_wanted:
                 job.told, job.is_done = told, True
@@ -481,43 +495,38 @@ class Fleet:
 
     def _send(self) -> None:
         """Send copies, as many as fit into a moment."""
-        batch: Dict[str, Tuple[str, bytes, float, int]] = {}
+        batch: Dict[str, _Copy] = {}
         size = 0
         with self._lock:
-            while self._copies and (not batch or size + self._size(next(iter(self._copies))) <= _BATCH):
-                key = next(iter(self._copies))
-                size += self._size(key)
-                batch[key] = self._copies.pop(key)
+            for key, copy in self._copies.items():
+                if batch and size + copy.size() > _BATCH:
+                    break
+                batch[key] = copy
+                size += copy.size()
+            for key in batch:
+                del self._copies[key]
             self._copied -= size
         self._sent_at = time.monotonic()
         values: List[Any] = []
-        for provider, body, kept_at, lifetime in batch.values():
-            at = kept_at + self._offset
-            values += at, lifetime, record_of(provider, body, at)
+        for copy in batch.values():
+            at = copy.kept_at + self._offset
+            values += at, copy.lifetime, record_of(copy.provider, copy.body, at)
         try:
             if batch:
                 self._run(_KEEP, [f"copy:{key}" for key in batch], *values)
         except Exception:
-            if size <= _BATCH:  # another time, after what is newer by then; but one that alone is too much is given up
-                with self._lock:
-                    newer, self._copies, self._copied = self._copies, {}, 0
-                    self._wait_to_send({**batch, **newer})
+            if size <= _BATCH:  # another time; but one that alone is too much is given up
+                self._to_send({key: copy for key, copy in batch.items() if key not in self._copies})
             raise
 
-    def _wait_to_send(self, copies: Dict[str, Tuple[str, bytes, float, int]]) -> None:
-        for key, copy in copies.items():
-            if key in self._copies:
-                self._copied -= self._size(key)
-                del self._copies[key]
-            self._copies[key] = copy
-            self._copied += self._size(key)
-        while self._copied > _LARGEST:
-            key = next(iter(self._copies))
-            self._copied -= self._size(key)
-            del self._copies[key]
-
-    def _size(self, key: str) -> int:
-        return len(self._copies[key][1]) + _OVERHEAD
+    def _to_send(self, copies: Dict[str, _Copy]) -> None:
+        with self._lock:
+            for key, copy in copies.items():
+                before = self._copies.pop(key, None)
+                self._copied -= before.size() if before else 0
+                if self._copied + copy.size() <= _LARGEST:
+                    self._copies[key] = copy
+                    self._copied += copy.size()
 
     def _read(self, key: str) -> Optional[bytes]:
         try:
@@ -541,11 +550,8 @@ def _copy(circuit: Circuit) -> Circuit:
 
 def _merge(circuit: Circuit, mine: Circuit) -> None:
     """Make the fleet's what both know: the circuit that changed more often, or met the later fault; the longer hold."""
-    def rank(one: Circuit) -> Tuple[int, float]:
-        return one.generation, -math.inf if one.last_error is None else one.last_error
-
     holds = [one.hold_until for one in (circuit, mine) if one.hold_until is not None]
-    if rank(mine) > rank(circuit):
+    if (mine.generation, mine.last_error or -math.inf) > (circuit.generation, circuit.last_error or -math.inf):
         vars(circuit).update(vars(mine))
     circuit.hold_until = max(holds, default=None)
 

@@ -25,7 +25,6 @@ from redis_server import PROGRAM, RedisServer
 from rapidfailover import (
     AllProvidersFailed,
     FailoverClient,
-    NoProvidersAvailable,
     ProviderConfig,
     ProviderRegistry,
     RefreshRequest,
