@@ -42,6 +42,7 @@ _log = logging.getLogger(__package__)
 _PATIENCE = 0.075  # seconds that a call waits for Redis
 _SLOW = 0.02  # seconds; where something took longer, calls do not wait ...
 _PAUSES = 0.5, 4.0  # ... for so many seconds, doubled each time
+_LONGEST_QUEUE = 100  # changes that wait for a slow Redis; what is more is made here, and shared as one
 _TICK = 0.5  # seconds between two looks at Redis
 _IDLE = 10.0  # seconds without a call, after which nobody looks
 _SELDOM = 10.0  # seconds between two log lines
@@ -218,7 +219,7 @@ class Fleet:
             told = change(circuit, self._clock())
             if vars(circuit) == vars(entry.circuit) and not self._unshared.get(entry):  # most change nothing
                 return told
-            if self._alone:
+            if self._alone or self._jobs.qsize() >= _LONGEST_QUEUE:
                 return self._change_here(entry, change)
         job = _Job(lambda job: self._changed(entry, change, job), lambda: self._change_here(entry, change))
         is_trial = isinstance(told, Ticket)
@@ -292,7 +293,7 @@ class Fleet:
         self._start()
         if is_waiting:
             try:
-                if not job.over.wait(patience):
+                if not job.over.wait(patience) and patience >= _PATIENCE:
                     self._be_late()
             except BaseException:  # an interrupt: who asked is gone
                 job.is_wanted = False

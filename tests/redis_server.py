@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
@@ -44,3 +45,46 @@ class RedisServer:
 
     def __exit__(self, *exc_info):
         self.kill()
+
+
+class SlowLink:
+    """A way to a server on which every piece takes ``latency`` seconds."""
+
+    def __init__(self, port):
+        self._port, self.latency = port, 0.0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets = [self._listener]
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc_info):
+        for one in self._sockets:
+            one.close()
+
+    def _accept(self):
+        while True:
+            try:
+                ours, theirs = self._listener.accept()[0], socket.create_connection(("127.0.0.1", self._port))
+            except OSError:
+                return
+            self._sockets += ours, theirs
+            for one, other in ((ours, theirs), (theirs, ours)):
+                threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    def _pass(self, one, other):
+        try:
+            while True:
+                piece = one.recv(65536)
+                if not piece:
+                    break
+                time.sleep(self.latency / 2)
+                other.sendall(piece)
+        except OSError:
+            pass
+        try:
+            other.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 import venv
 import zipfile
 from pathlib import Path
@@ -18,14 +19,24 @@ TOP = ["LICENSE", "README.md", "CHANGELOG.md", "Makefile", "setup.cfg", "setup.p
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """(the sdist, the wheel), made from a copy, so that nothing is left here."""
-    tree = tmp_path_factory.mktemp("tree")
-    for path in [*map(Path, TOP), *BELONGS]:
-        (tree / path).parent.mkdir(parents=True, exist_ok=True)
-        (tree / path).write_bytes((ROOT / path).read_bytes())
-    done = subprocess.run([sys.executable, "-m", "build", "."], cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "Warning" not in done.stdout and "deprecat" not in done.stdout.lower(), done.stdout[-3000:]
+    """(the sdist, the wheel), made from a copy, so that nothing is left here; by one of the processes that run the tests."""
+    base = tmp_path_factory.getbasetemp()
+    tree = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "tree"
+    try:
+        tree.mkdir()
+    except FileExistsError:  # another one is at it
+        until = time.monotonic() + 120
+        while not (tree / "told").exists() and time.monotonic() < until:
+            time.sleep(0.1)
+    else:
+        for path in [*map(Path, TOP), *BELONGS]:
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_bytes((ROOT / path).read_bytes())
+        done = subprocess.run([sys.executable, "-m", "build", "."], cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+        (tree / "telling").write_text(f"{done.returncode}\n{done.stdout}")
+        (tree / "telling").rename(tree / "told")
+    status, told = (tree / "told").read_text().split("\n", 1)
+    assert status == "0" and "Warning" not in told and "deprecat" not in told.lower(), told[-3000:]
     return sorted((tree / "dist").iterdir(), key=lambda path: path.suffix)
 
 

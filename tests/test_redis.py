@@ -18,9 +18,10 @@ from unittest import mock
 import pytest
 import trustme
 from conftest import NO_RETRY, in_threads
+from faults import Heartbeat
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis_server import PROGRAM, RedisServer
+from redis_server import PROGRAM, RedisServer, SlowLink
 
 from rapidfailover import (
     AllProvidersFailed,
@@ -244,7 +245,8 @@ TOLD = ("generation", "error_count", "limits", "rate_limited", "early_pause")
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(CHANGES)), max_size=12))
 def test_three_workers_circuits_are_one(running, changes):
     """Whoever makes the changes, in whatever order: what is known is what one circuit in one process would be."""
-    with mock.patch("rapidfailover.redis._PATIENCE", 5.0):  # the machine's own hiccups are not the subject
+    # The machine's own hiccups are not the subject.
+    with mock.patch("rapidfailover.redis._PATIENCE", 5.0), mock.patch("rapidfailover.redis._SLOW", 5.0):
         play(running, changes)
 
 
@@ -399,9 +401,9 @@ def test_of_eight_processes_one_at_a_time_tries_a_half_open_provider(server):
             with bad.lock:
                 bad.takes, bad.most, before = 0.15, 0, bad.asked
             for one in workers:
-                one.order("ask", 5.0, 0.01, 50, 3)
+                one.order("ask", 3.0, 0.01, 50, 3)
             assert not any(wrong for one in workers for _, _, wrong in one.told())
-            assert bad.most == 1 and 4 <= bad.asked - before <= 9
+            assert bad.most == 1 and 2 <= bad.asked - before <= 6
 
 
 def test_a_trial_whose_process_is_killed_is_free_again_when_its_lease_is_over(server):
@@ -438,6 +440,21 @@ def test_of_eight_processes_one_asks_again_for_what_nobody_answered(server):
             assert only.asked == before + 1
 
 
+def test_of_two_clients_of_one_registry_one_asks_again(server, make_client, rapidapi):
+    registry, store = ProviderRegistry(rapidapi.providers), RedisStore(server.url)
+    clients = [make_client(registry, store=store, matrix=NO_RETRY) for _ in range(2)]
+    for provider in (FIRST, SECOND, THIRD):
+        rapidapi.fail(provider, 403)
+    for one in clients:
+        with pytest.raises(AllProvidersFailed):
+            one.call(*ADA)
+    rapidapi.recover()
+    rapidapi.delay(FIRST, 0.2)
+    asked = len(rapidapi.requests)
+    until(lambda: not any(one.pending_refreshes for one in clients), 15.0)
+    assert len(rapidapi.requests) == asked + 1
+
+
 def test_one_process_hands_a_refresh_over(server, worker, rapidapi):
     handed = []
     workers = [worker(server, refresh=handed.append) for _ in range(3)]
@@ -470,20 +487,22 @@ def test_no_redis_at_all_costs_nothing_but_a_line(worker, rapidapi, caplog):
 def test_sixteen_clients_while_redis_is_killed_and_restarted_three_times(own_server):
     """None fails, none waits for it, and after each restart all agree again within five seconds."""
     with Counted() as bad, Counted() as good:
-        with processes(4, own_server.url, [("bad", bad.url), ("good", good.url)], {"error_threshold": 1, "cooldown": 300.0}, refresh=False) as workers:
+        with Heartbeat() as heartbeat, processes(4, own_server.url, [("bad", bad.url), ("good", good.url)],
+                                                 {"error_threshold": 1, "cooldown": 300.0}, refresh=False) as workers:
             for one in workers:
                 one.order("ask", 2.0, 0.005, 10, 4)
             without = max(slowest for one in workers for _, slowest, _ in one.told())
             for number in range(3):
+                began = time.monotonic()
                 for one in workers:
-                    one.order("ask", 3.0, 0.005, 10, 4)
+                    one.order("ask", 2.5, 0.005, 10, 4)
                 time.sleep(0.5)
                 own_server.kill()
                 time.sleep(1.0)
                 own_server.start()
                 for one in workers:
                     for count, slowest, wrong in one.told():
-                        assert not wrong and count > 50 and slowest < without + 0.1
+                        assert not wrong and count > 5 and slowest < without + 0.1 + heartbeat.hiccups(began)
                 if number == 0:  # known before the next time, and lost by Redis then: it has it back from the workers
                     bad.status = 503
                     workers[0].ask("ask", 0.01, 0.0, 10, 1)
@@ -498,16 +517,158 @@ def test_a_redis_that_is_paused_delays_no_call_for_long_and_is_joined_again(own_
     redis.Redis(port=own_server.port).execute_command("CLIENT", "PAUSE", 3000, "ALL")
     rapidapi.fail(FIRST, 503)
     took = []
-    with caplog.at_level(logging.WARNING, "rapidfailover"):
-        while time.monotonic() and len(took) < 150:
+    with caplog.at_level(logging.WARNING, "rapidfailover"), Heartbeat() as heartbeat:
+        start = time.monotonic()
+        while len(took) < 150:
             began = time.monotonic()
             assert client.call(*ADA).provider == SECOND
             took.append(time.monotonic() - began)
             time.sleep(0.01)
-    assert max(took) < 0.1 and sum(one > 0.05 for one in took) <= 1
+        assert max(took) < 0.1 + heartbeat.hiccups(start) and sum(one > 0.06 for one in took) <= 2
     assert 1 <= sum("store does not answer" in record.message for record in caplog.records) <= 2  # a line of each
     assert state(client)["circuit"] == "open" and "own memory" in state(client)["store"] and state(other)["circuit"] == "closed"
     until(lambda: state(client)["store"] == "shared" and state(other)["circuit"] == "open", 6.0)
+
+
+def test_a_slow_redis_is_not_waited_for_and_is_told_so_and_all_the_same_shared(server, worker, rapidapi, caplog):
+    with SlowLink(server.port) as link, Heartbeat() as heartbeat:
+        client, other = worker(link), worker(server)
+        client.call(*ADA)
+        other.call(*ADA)
+        until(lambda: state(client)["store"] == "shared")
+        link.latency = 0.2
+        rapidapi.fail(FIRST, 503)
+        began, took = time.monotonic(), []
+        with caplog.at_level(logging.WARNING, "rapidfailover"):
+            while time.monotonic() - began < 3.0:
+                called = time.monotonic()
+                assert client.call(*ADA).provider == SECOND
+                took.append(time.monotonic() - called)
+                time.sleep(0.01)
+        assert max(took) < 0.1 + heartbeat.hiccups(began) and sum(one > 0.06 for one in took) <= 3
+        assert state(client)["store"] == "shared, slowly"
+        assert sum("the store is slow" in record.message for record in caplog.records) == 1
+        assert state(client)["circuit"] == state(other)["circuit"] == "open"
+        link.latency = 0.0
+        until(lambda: state(client)["store"] == "shared", 6.0)
+
+
+def test_a_trial_waits_for_a_slow_answer_unless_nobody_else_has_data(server, worker, rapidapi):
+    rules = {"error_threshold": 1, "cooldown": 0.1, "max_cooldown": 0.1}
+    with SlowLink(server.port) as link:
+        client = worker(link, rules=rules)
+        client.call(*ADA)
+        rapidapi.fail(FIRST, 503)
+        client.call(*ADA)
+        rapidapi.recover()
+        time.sleep(0.2)
+        link.latency = 0.2
+        client.registry.fleet._be_late()
+        assert [attempt.provider for attempt in client.call(*ADA).attempts] == [SECOND]  # who else has the trial, it cannot know
+        rapidapi.fail(SECOND, 404)
+        rapidapi.fail(THIRD, 404)
+        assert [attempt.provider for attempt in client.call(*ADA).attempts] == [SECOND, THIRD, FIRST]
+
+
+def test_a_redis_that_is_as_it_was_before_is_told_what_has_happened_since(own_server, worker):
+    workers = [worker(own_server) for _ in range(2)]
+    workers[0].registry.mark_error("tiktok", FIRST)
+    time.sleep(0.1)
+    redis.Redis(port=own_server.port).save()
+    for _ in range(2):
+        workers[0].registry.mark_error("tiktok", FIRST)
+    workers[0].registry.hold("tiktok", SECOND, 500)
+    until(lambda: state(workers[1])["circuit"] == "open" and state(workers[1], SECOND)["hold_until"])
+    own_server.kill()
+    own_server.start()
+    time.sleep(2.0)
+    assert [(state(one)["circuit"], state(one, SECOND)["hold_until"] > 400, state(one)["store"]) for one in workers] == [("open", True, "shared")] * 2
+
+
+def test_an_older_copy_does_not_take_the_place_of_a_newer_one(server, worker):
+    first, second = worker(server), worker(server)
+    for one in (first, second):
+        state(one)
+        one.registry.fleet._sent_at = time.monotonic()  # so that copies wait for the next look
+    first._records.keep("k", "older", b"[1]")
+    time.sleep(0.05)
+    second._records.keep("k", "newer", b"[2]")
+    second.close()
+    first.close()
+    assert b'"newer"' in redis.Redis(port=server.port).get("rapidfailover:copy:k")
+    redis.Redis(port=server.port).set("rapidfailover:copy:k", b'[1, "hostile", 99999999999.0]\n[]')  # of the future
+    first._records.keep("k", "newest", b"[3]")
+    first.close()
+    assert b'"newest"' in redis.Redis(port=server.port).get("rapidfailover:copy:k")
+
+
+def test_many_copies_go_in_pieces_and_one_that_is_too_much_for_the_link_is_given_up(own_server, worker):
+    client = worker(own_server)
+    assert state(client)["store"] == "shared"
+    own_server.kill()
+    until(lambda: "own memory" in state(client)["store"])
+    for number in range(40):
+        client._records.keep(f"k{number}", "a", b"x" * 100_000)
+    for _ in range(30):
+        client._records.keep("same", "a", b"x" * 1_000_000)
+    assert client.registry.fleet._copied < 6_000_000  # the last of each key
+    for number in range(40):
+        client._records.keep(f"more{number}", "a", b"x" * 1_000_000)
+    assert client.registry.fleet._copied < 17_000_000
+    own_server.start()
+    until(lambda: not client.registry.fleet._copies, 8.0)
+    until(lambda: state(client)["store"] == "shared", 3.0)
+    assert len(redis.Redis(port=own_server.port).keys("*copy:k*")) == 40
+
+
+def test_quotas_that_are_told_meanwhile_take_no_verdict_away(server, worker):
+    client = worker(server, rules={"error_threshold": 1, "cooldown": 0.001, "max_cooldown": 60.0})
+    registry, entry = client.registry, client.registry._platforms["tiktok"][FIRST]
+    stop = threading.Event()
+
+    def tell():
+        remaining = 0
+        while not stop.wait(0.0005):
+            remaining = 1 - remaining
+            with registry._lock:
+                entry.quota, entry.quota_at = {"limit": 10, "remaining": remaining}, time.monotonic()
+                registry.fleet.note_quota(entry)
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    for _ in range(60):
+        registry.mark_error("tiktok", FIRST)
+        time.sleep(0.003)
+        visits = registry.visits("tiktok", "/user/info", lambda: 9.0)
+        visit = next(visit for visit in visits if visit.provider.name == FIRST)
+        assert registry.report(visit) == "recovery"
+        visits.close()
+    stop.set()
+    teller.join()
+
+
+def test_an_interrupt_while_a_trial_is_asked_for_leaves_it_to_others(server, worker):
+    rules = {"error_threshold": 1, "cooldown": 0.1, "max_cooldown": 0.1}
+    with SlowLink(server.port) as link:
+        client, other = worker(link, rules=rules), worker(server, rules=rules)
+        client.registry.mark_error("tiktok", FIRST)
+        until(lambda: state(other)["circuit"] == "half-open")
+        link.latency = 0.06
+        with mock.patch("rapidfailover.fork.Latch.wait", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            next(client.registry.visits("tiktok", "/user/info", lambda: 30.0))
+        time.sleep(0.5)
+        assert next(other.registry.visits("tiktok", "/user/info", lambda: 30.0)).provider.name == FIRST
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_was_killed_is_replaced(server, worker):
+    client = worker(server)
+    fleet = client.registry.fleet
+    assert state(client)["store"] == "shared"
+    fleet._jobs.put(_Job(lambda job: sys.exit()))
+    until(lambda: not fleet._thread.is_alive())
+    client.registry.mark_error("tiktok", FIRST)
+    until(lambda: state(worker(server))["error_count"] == 1)
 
 
 def test_what_was_learnt_alone_is_told_when_redis_is_back_and_the_longer_hold_counts(own_server, worker):
@@ -703,11 +864,10 @@ def test_the_core_knows_nothing_of_it_and_a_missing_redis_py_is_told():
 
 # --- threads, forks, ends ---
 
-def test_many_threads_on_two_clients_count_every_fault_once(server, worker, monkeypatch):
-    monkeypatch.setattr("rapidfailover.redis._PATIENCE", 5.0)  # the machine's own hiccups are not the subject
+def test_many_threads_on_two_clients_count_every_fault_once(server, worker):
     client, other = worker(server, rules={"error_threshold": 1000}), worker(server, rules={"error_threshold": 1000})
-    in_threads(8, lambda number: [(client if number % 2 else other).registry.mark_error("tiktok", FIRST) for _ in range(25)])
-    until(lambda: state(client)["error_count"] == state(other)["error_count"] == 200)
+    in_threads(8, lambda number: [(client if number % 2 else other).registry.mark_error("tiktok", FIRST) for _ in range(50)])
+    until(lambda: state(client)["error_count"] == state(other)["error_count"] == 400, 5.0)
 
 
 def test_a_forked_child_has_a_thread_and_a_connection_of_its_own(server, worker):
