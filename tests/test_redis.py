@@ -19,7 +19,7 @@ import pytest
 import trustme
 from conftest import NO_RETRY, in_threads
 from faults import Heartbeat
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis_server import PROGRAM, RedisServer, SlowLink
 
@@ -72,6 +72,13 @@ def worker(rapidapi, make_client):
     return make
 
 
+@pytest.fixture
+def unhurried():
+    """Everything counts as quick: the machine's own hiccups are not the subject."""
+    with mock.patch("rapidfailover.redis._PATIENCE", 5.0), mock.patch("rapidfailover.redis._SLOW", 5.0):
+        yield
+
+
 def until(holds, seconds=2.0):
     """The seconds until it holds."""
     began = time.monotonic()
@@ -88,7 +95,7 @@ def state(client, provider=FIRST):
 
 # --- what is shared ---
 
-def test_faults_of_different_workers_open_one_circuit_and_all_know(server, worker, rapidapi):
+def test_faults_of_different_workers_open_one_circuit_and_all_know(server, unhurried, worker, rapidapi):
     workers = [worker(server) for _ in range(3)]
     for one in workers:
         one.call(*ADA)
@@ -107,7 +114,7 @@ def test_faults_of_different_workers_open_one_circuit_and_all_know(server, worke
     (lambda registry: registry.mark_error("tiktok", FIRST), lambda told: told["error_count"] == 1 and -2 < told["last_error"] <= 0),
     (lambda registry: [registry.mark_error("tiktok", FIRST) for _ in range(3)], lambda told: told["circuit"] == "open"),
 ])
-def test_what_one_marks_all_know_within_two_seconds_until_one_resets_it(server, worker, change, seen):
+def test_what_one_marks_all_know_within_two_seconds_until_one_resets_it(server, unhurried, worker, change, seen):
     first, second = worker(server), worker(server)
     change(first.registry)
     until(lambda: seen(state(second)))
@@ -115,7 +122,7 @@ def test_what_one_marks_all_know_within_two_seconds_until_one_resets_it(server, 
     until(lambda: not seen(state(first)) and state(first)["error_count"] == 0)
 
 
-def test_success_anywhere_clears_the_count(server, worker):
+def test_success_anywhere_clears_the_count(server, unhurried, worker):
     first, second = worker(server), worker(server)
     first.registry.mark_error("tiktok", FIRST)
     until(lambda: state(second)["error_count"] == 1)
@@ -123,7 +130,7 @@ def test_success_anywhere_clears_the_count(server, worker):
     until(lambda: state(first)["error_count"] == 0)
 
 
-def test_a_quota_that_is_used_up_is_known_to_all(server, worker, rapidapi):
+def test_a_quota_that_is_used_up_is_known_to_all(server, unhurried, worker, rapidapi):
     first, second = worker(server), worker(server)
     second.call(*ADA)
     rapidapi.quota(FIRST, 0, limit=100, reset=5000)
@@ -133,7 +140,7 @@ def test_a_quota_that_is_used_up_is_known_to_all(server, worker, rapidapi):
     assert second.call(*ADA).provider == SECOND  # asked last
 
 
-def test_a_cold_worker_serves_the_fleets_last_good_copy_and_keeps_it(own_server, worker, rapidapi):
+def test_a_cold_worker_serves_the_fleets_last_good_copy_and_keeps_it(own_server, unhurried, worker, rapidapi):
     first, cold = worker(own_server), worker(own_server)
     first.call(*ADA)
     first.close()  # what was kept has been sent
@@ -146,7 +153,7 @@ def test_a_cold_worker_serves_the_fleets_last_good_copy_and_keeps_it(own_server,
     assert cold.call(*ADA).age > result.age  # its own by now
 
 
-def test_the_newest_copy_of_all_is_served_and_its_age_is_the_servers(server, worker, rapidapi):
+def test_the_newest_copy_of_all_is_served_and_its_age_is_the_servers(server, unhurried, worker, rapidapi):
     first, second = worker(server, fresh_for=5.0), worker(server)
     first._records._clock = lambda: time.time() + 86400  # a machine whose clock is a day ahead
     second.call(*ADA)
@@ -168,7 +175,7 @@ def test_a_copy_is_sent_by_a_process_that_just_ends(server, rapidapi):
     assert len(redis.Redis(port=server.port).keys("rapidfailover:copy:*")) == 20
 
 
-def test_a_call_makes_as_many_round_trips_as_the_readme_says(server, worker, rapidapi, monkeypatch):
+def test_a_call_makes_as_many_round_trips_as_the_readme_says(server, unhurried, worker, rapidapi, monkeypatch):
     monkeypatch.setattr("rapidfailover.redis._TICK", 3600.0)  # its thread's own looks are not counted here
     README = (ROOT / "README.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| ([^|]+) \| (\d)(?: each)? \|$", README[README.index("| in a call | round trips |"):].split("\n\n")[0], re.MULTILINE)
@@ -241,16 +248,10 @@ EXAMPLES = itertools.count()
 TOLD = ("generation", "error_count", "limits", "rate_limited", "early_pause")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(CHANGES)), max_size=12))
-def test_three_workers_circuits_are_one(running, changes):
+def test_three_workers_circuits_are_one(running, unhurried, changes):
     """Whoever makes the changes, in whatever order: what is known is what one circuit in one process would be."""
-    # The machine's own hiccups are not the subject.
-    with mock.patch("rapidfailover.redis._PATIENCE", 5.0), mock.patch("rapidfailover.redis._SLOW", 5.0):
-        play(running, changes)
-
-
-def play(running, changes):
     registries = [ProviderRegistry({"p": [ProviderConfig("a", "a.example", 1)]}, cooldown=1e-6) for _ in range(3)]
     store, alone = RedisStore(running.url, f"example-{next(EXAMPLES)}"), Circuit(cooldown=1e-6)
     fleets = [store.share(registry) for registry in registries]
@@ -440,7 +441,7 @@ def test_of_eight_processes_one_asks_again_for_what_nobody_answered(server):
             assert only.asked == before + 1
 
 
-def test_of_two_clients_of_one_registry_one_asks_again(server, make_client, rapidapi):
+def test_of_two_clients_of_one_registry_one_asks_again(server, unhurried, make_client, rapidapi):
     registry, store = ProviderRegistry(rapidapi.providers), RedisStore(server.url)
     clients = [make_client(registry, store=store, matrix=NO_RETRY) for _ in range(2)]
     for provider in (FIRST, SECOND, THIRD):
@@ -455,7 +456,7 @@ def test_of_two_clients_of_one_registry_one_asks_again(server, make_client, rapi
     assert len(rapidapi.requests) == asked + 1
 
 
-def test_one_process_hands_a_refresh_over(server, worker, rapidapi):
+def test_one_process_hands_a_refresh_over(server, unhurried, worker, rapidapi):
     handed = []
     workers = [worker(server, refresh=handed.append) for _ in range(3)]
     for provider in (FIRST, SECOND, THIRD):
@@ -507,7 +508,7 @@ def test_sixteen_clients_while_redis_is_killed_and_restarted_three_times(own_ser
                     bad.status = 503
                     workers[0].ask("ask", 0.01, 0.0, 10, 1)
                 took = until(lambda: all(one.ask("state")["bad"]["circuit"] == "open" for one in workers), 5.0)
-                assert took < 5.0 and all(one.ask("state")["bad"]["store"] == "shared" for one in workers)
+                assert took < 5.0 and all(one.ask("state")["bad"]["store"].startswith("shared") for one in workers)
 
 
 def test_a_redis_that_is_paused_delays_no_call_for_long_and_is_joined_again(own_server, worker, rapidapi, caplog):
@@ -527,7 +528,7 @@ def test_a_redis_that_is_paused_delays_no_call_for_long_and_is_joined_again(own_
         assert max(took) < 0.1 + heartbeat.hiccups(start) and sum(one > 0.06 for one in took) <= 2
     assert 1 <= sum("store does not answer" in record.message for record in caplog.records) <= 2  # a line of each
     assert state(client)["circuit"] == "open" and "own memory" in state(client)["store"] and state(other)["circuit"] == "closed"
-    until(lambda: state(client)["store"] == "shared" and state(other)["circuit"] == "open", 6.0)
+    until(lambda: state(client)["store"].startswith("shared") and state(other)["circuit"] == "open", 6.0)
 
 
 def test_a_slow_redis_is_not_waited_for_and_is_told_so_and_all_the_same_shared(server, worker, rapidapi, caplog):
@@ -582,10 +583,10 @@ def test_a_redis_that_is_as_it_was_before_is_told_what_has_happened_since(own_se
     own_server.kill()
     own_server.start()
     time.sleep(2.0)
-    assert [(state(one)["circuit"], state(one, SECOND)["hold_until"] > 400, state(one)["store"]) for one in workers] == [("open", True, "shared")] * 2
+    assert [(state(one)["circuit"], state(one, SECOND)["hold_until"] > 400, state(one)["store"][:6]) for one in workers] == [("open", True, "shared")] * 2
 
 
-def test_an_older_copy_does_not_take_the_place_of_a_newer_one(server, worker):
+def test_an_older_copy_does_not_take_the_place_of_a_newer_one(server, unhurried, worker):
     first, second = worker(server), worker(server)
     for one in (first, second):
         state(one)
@@ -602,9 +603,9 @@ def test_an_older_copy_does_not_take_the_place_of_a_newer_one(server, worker):
     assert b'"newest"' in redis.Redis(port=server.port).get("rapidfailover:copy:k")
 
 
-def test_many_copies_go_in_pieces_and_one_that_is_too_much_for_the_link_is_given_up(own_server, worker):
+def test_many_copies_go_in_pieces_and_one_that_is_too_much_for_the_link_is_given_up(own_server, unhurried, worker):
     client = worker(own_server)
-    assert state(client)["store"] == "shared"
+    assert state(client)["store"].startswith("shared")
     own_server.kill()
     until(lambda: "own memory" in state(client)["store"])
     for number in range(40):
@@ -617,11 +618,11 @@ def test_many_copies_go_in_pieces_and_one_that_is_too_much_for_the_link_is_given
     assert client.registry.fleet._copied < 17_000_000
     own_server.start()
     until(lambda: not client.registry.fleet._copies, 8.0)
-    until(lambda: state(client)["store"] == "shared", 3.0)
+    until(lambda: state(client)["store"].startswith("shared"), 3.0)
     assert len(redis.Redis(port=own_server.port).keys("*copy:k*")) == 40
 
 
-def test_quotas_that_are_told_meanwhile_take_no_verdict_away(server, worker):
+def test_quotas_that_are_told_meanwhile_take_no_verdict_away(server, unhurried, worker):
     client = worker(server, rules={"error_threshold": 1, "cooldown": 0.001, "max_cooldown": 60.0})
     registry, entry = client.registry, client.registry._platforms["tiktok"][FIRST]
     stop = threading.Event()
@@ -647,7 +648,7 @@ def test_quotas_that_are_told_meanwhile_take_no_verdict_away(server, worker):
     teller.join()
 
 
-def test_an_interrupt_while_a_trial_is_asked_for_leaves_it_to_others(server, worker):
+def test_an_interrupt_while_a_trial_is_asked_for_leaves_it_to_others(server, unhurried, worker):
     rules = {"error_threshold": 1, "cooldown": 0.1, "max_cooldown": 0.1}
     with SlowLink(server.port) as link:
         client, other = worker(link, rules=rules), worker(server, rules=rules)
@@ -661,10 +662,10 @@ def test_an_interrupt_while_a_trial_is_asked_for_leaves_it_to_others(server, wor
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_was_killed_is_replaced(server, worker):
+def test_a_thread_that_was_killed_is_replaced(server, unhurried, worker):
     client = worker(server)
     fleet = client.registry.fleet
-    assert state(client)["store"] == "shared"
+    assert state(client)["store"].startswith("shared")
     fleet._jobs.put(_Job(lambda job: sys.exit()))
     until(lambda: not fleet._thread.is_alive())
     client.registry.mark_error("tiktok", FIRST)
@@ -686,7 +687,7 @@ def test_what_was_learnt_alone_is_told_when_redis_is_back_and_the_longer_hold_co
                       for one in (first, second)), 5.0)
 
 
-def test_copies_of_an_outage_are_sent_when_it_is_over(own_server, worker, rapidapi):
+def test_copies_of_an_outage_are_sent_when_it_is_over(own_server, unhurried, worker, rapidapi):
     client = worker(own_server)
     client.call(*ADA)
     own_server.kill()
@@ -694,7 +695,7 @@ def test_copies_of_an_outage_are_sent_when_it_is_over(own_server, worker, rapida
     client.call("tiktok", "/user/info", {"unique_id": "grace"})
     time.sleep(0.7)
     own_server.start()
-    until(lambda: state(client)["store"] == "shared", 5.0)
+    until(lambda: state(client)["store"].startswith("shared"), 5.0)
     for provider in (FIRST, SECOND, THIRD):
         rapidapi.refuse(provider)
     assert worker(own_server).call("tiktok", "/user/info", {"unique_id": "grace"}).stale
@@ -728,7 +729,7 @@ def test_a_full_redis_fails_nothing_and_is_joined_again_when_there_is_room(tmp_p
             assert "OutOfMemoryError" in state(client)["store"] and state(client)["error_count"] == 1
         assert sum("store does not answer" in record.message for record in caplog.records) == 1
         admin.flushall()
-        until(lambda: state(client)["store"] == "shared", 3.0)
+        until(lambda: state(client)["store"].startswith("shared"), 3.0)
 
 
 # --- bytes that are none of ours ---
@@ -746,14 +747,14 @@ def test_what_is_hostile_here_is_so_by_one_thing_each(server, worker):
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
-def test_hostile_bytes_are_no_opinion_and_are_mended(server, worker, rapidapi, number):
+def test_hostile_bytes_are_no_opinion_and_are_mended(server, unhurried, worker, rapidapi, number):
     admin = redis.Redis(port=server.port)
     admin.hset("rapidfailover:circuits", mapping={f"tiktok\0{FIRST}": HOSTILE[number], "version": b"1", "epoch": HOSTILE[number] or b"e"})
     client = worker(server)
     assert client.call(*ADA).provider == FIRST
     client.registry.mark_error("tiktok", FIRST)
     other = worker(server)
-    until(lambda: state(other)["error_count"] == 1 and state(other)["store"] == "shared")
+    until(lambda: state(other)["error_count"] == 1 and state(other)["store"].startswith("shared"))
     client.close()
     copy, = admin.keys("rapidfailover:copy:*")
     admin.set(copy, HOSTILE[number])
@@ -780,7 +781,7 @@ def test_nobody_is_kept_out_for_longer_than_the_rules_allow(server, worker, plac
 
 @pytest.mark.parametrize("made", [lambda admin, key: admin.lpush(key, "x"), lambda admin, key: admin.set(key, "x" * 1000),
                                   lambda admin, key: admin.sadd(key, "x")])
-def test_something_else_by_our_names_is_no_opinion(server, worker, rapidapi, made):
+def test_something_else_by_our_names_is_no_opinion(server, unhurried, worker, rapidapi, made):
     admin = redis.Redis(port=server.port)
     client = worker(server)
     client.call(*ADA)
@@ -795,7 +796,7 @@ def test_something_else_by_our_names_is_no_opinion(server, worker, rapidapi, mad
     with pytest.raises(AllProvidersFailed):
         cold.call(*ADA)
     until(lambda: cold.pending_refreshes == 0, 6.0)
-    assert cold.registry.snapshot()["tiktok"][FIRST]["store"] == "shared"
+    assert cold.registry.snapshot()["tiktok"][FIRST]["store"].startswith("shared")
 
 
 # --- how it is reached, and what it is told ---
@@ -822,7 +823,7 @@ def test_tls_a_password_and_a_unix_socket(tmp_path, worker):
 
 
 @pytest.mark.parametrize("options", [{}, {"decode_responses": True}, {"socket_timeout": 0.5}], ids=str)
-def test_a_redis_py_client_of_ones_own(server, worker, rapidapi, options):
+def test_a_redis_py_client_of_ones_own(server, unhurried, worker, rapidapi, options):
     store = RedisStore(redis.Redis(port=server.port, **options))
     first, second = worker(store), worker(store)
     first.call(*ADA)
@@ -864,13 +865,13 @@ def test_the_core_knows_nothing_of_it_and_a_missing_redis_py_is_told():
 
 # --- threads, forks, ends ---
 
-def test_many_threads_on_two_clients_count_every_fault_once(server, worker):
+def test_many_threads_on_two_clients_count_every_fault_once(server, unhurried, worker):
     client, other = worker(server, rules={"error_threshold": 1000}), worker(server, rules={"error_threshold": 1000})
     in_threads(8, lambda number: [(client if number % 2 else other).registry.mark_error("tiktok", FIRST) for _ in range(50)])
     until(lambda: state(client)["error_count"] == state(other)["error_count"] == 400, 5.0)
 
 
-def test_a_forked_child_has_a_thread_and_a_connection_of_its_own(server, worker):
+def test_a_forked_child_has_a_thread_and_a_connection_of_its_own(server, unhurried, worker):
     client = worker(server)
     client.call(*ADA)
     child = os.fork()
@@ -878,12 +879,12 @@ def test_a_forked_child_has_a_thread_and_a_connection_of_its_own(server, worker)
         status = 1
         try:
             client.registry.mark_error("tiktok", FIRST)
-            status = 0 if state(client)["store"] == "shared" and state(client)["error_count"] == 1 else 2
+            status = 0 if state(client)["store"].startswith("shared") and state(client)["error_count"] == 1 else 2
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     until(lambda: state(client)["error_count"] == 1)
-    assert state(client)["store"] == "shared"
+    assert state(client)["store"].startswith("shared")
 
 
 def test_the_thread_ends_with_the_client_and_when_nobody_calls_and_starts_again(server, worker, monkeypatch):
@@ -897,10 +898,10 @@ def test_the_thread_ends_with_the_client_and_when_nobody_calls_and_starts_again(
     client.call(*ADA)
     assert fleet._thread.is_alive()
     until(lambda: fleet._thread is None, 3.0)
-    assert state(client)["store"] == "shared"
+    assert state(client)["store"].startswith("shared")
 
 
-def test_a_registry_goes_where_its_last_client_went(server, worker, make_client, rapidapi):
+def test_a_registry_goes_where_its_last_client_went(server, unhurried, worker, make_client, rapidapi):
     registry = ProviderRegistry(rapidapi.providers)
     first = make_client(registry, store=RedisStore(server.url, "a"))
     registry.mark_error("tiktok", FIRST)
