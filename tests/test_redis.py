@@ -639,9 +639,10 @@ def test_quotas_that_are_told_meanwhile_take_no_verdict_away(server, unhurried, 
     teller.start()
     for _ in range(60):
         registry.mark_error("tiktok", FIRST)
-        time.sleep(0.003)
-        visits = registry.visits("tiktok", "/user/info", lambda: 9.0)
-        visit = next(visit for visit in visits if visit.provider.name == FIRST)
+        visit = None
+        while visit is None:  # until it is half-open
+            visits = registry.visits("tiktok", "/user/info", lambda: 9.0)
+            visit = next((visit for visit in visits if visit.provider.name == FIRST), None)
         assert registry.report(visit) == "recovery"
         visits.close()
     stop.set()
