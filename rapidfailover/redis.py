@@ -204,7 +204,7 @@ class Fleet:
         """A call begins, with so many seconds left: what is known here is what was known there a second ago."""
         self._used_at = now = time.monotonic()
         if now - self._looked_at > 1.0:
-            self._do(_Job(lambda job: self._tick(now)), min(left, _PATIENCE))
+            self._do(_Job(lambda job: self._tick(now)), left)
         else:
             self._start()
 
@@ -278,13 +278,13 @@ class Fleet:
     def close(self) -> None:
         """Send what is left, within a moment, and end the thread; the next call starts another."""
         if self._copies:
-            self._do(_Job(lambda job: self._send()), patient=True)
+            self._do(_Job(lambda job: self._send_until(lambda: not self._copies)), patient=True)
         self._used_at = -math.inf
         self._jobs.put(_Job(lambda job: None))
 
     # --- the thread and what waits for it ---
 
-    def _do(self, job: _Job, patience: float = _PATIENCE, patient: bool = False) -> None:
+    def _do(self, job: _Job, left: float = math.inf, patient: bool = False) -> None:
         """Have the thread do it, and wait a moment for that where Redis answers and is quick, or ``patient``."""
         self._used_at = time.monotonic()
         is_waiting = not self._alone and not self._is_late(patient)
@@ -293,7 +293,7 @@ class Fleet:
         self._start()
         if is_waiting:
             try:
-                if not job.over.wait(patience) and patience >= _PATIENCE:
+                if not job.over.wait(min(left, _PATIENCE)) and left >= _PATIENCE:
                     self._be_late()
             except BaseException:  # an interrupt: who asked is gone
                 job.is_wanted = False
@@ -507,18 +507,23 @@ class Fleet:
             for key in batch:
                 del self._copies[key]
             self._copied -= size
+        if not batch:
+            return
         self._sent_at = time.monotonic()
         values: List[Any] = []
         for copy in batch.values():
             at = copy.kept_at + self._offset
             values += at, copy.lifetime, record_of(copy.provider, copy.body, at)
         try:
-            if batch:
-                self._run(_KEEP, [f"copy:{key}" for key in batch], *values)
+            self._run(_KEEP, [f"copy:{key}" for key in batch], *values)
         except Exception:
             if size <= _BATCH:  # another time; but one that alone is too much is given up
                 self._to_send({key: copy for key, copy in batch.items() if key not in self._copies})
             raise
+
+    def _send_until(self, enough: Callable[[], bool]) -> None:
+        while not enough():
+            self._send()
 
     def _to_send(self, copies: Dict[str, _Copy]) -> None:
         with self._lock:
@@ -538,8 +543,8 @@ class Fleet:
         return record if len(record) < _LARGEST else None
 
     def _leased(self, owner: str, key: str, seconds: float) -> float:
-        while seconds <= 0 and key in self._copies:
-            self._send()  # who has the next lease shall find the answer
+        if seconds <= 0:
+            self._send_until(lambda: key not in self._copies)  # who has the next lease shall find the answer
         return int(self._run(_LEASE, [f"refresh:{key}"], owner, int(seconds * 1000))) / 1000
 
 

@@ -157,7 +157,7 @@ def test_the_newest_copy_of_all_is_served_and_its_age_is_the_servers(server, unh
     first, second = worker(server, fresh_for=5.0), worker(server)
     first._records._clock = lambda: time.time() + 86400  # a machine whose clock is a day ahead
     second.call(*ADA)
-    time.sleep(0.5)
+    time.sleep(0.8)
     first.call(*ADA)
     second.close()
     assert first.call(*ADA).age < 4.0 and len(rapidapi.requests) == 1  # nor did the first ask anybody: a fresh copy was there
