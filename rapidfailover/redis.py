@@ -39,7 +39,7 @@ __all__ = ["RedisStore"]
 
 _log = logging.getLogger(__package__)
 
-_PATIENCE = 0.075  # seconds that a call waits for Redis
+_PATIENCE = 0.06  # seconds that a call waits for Redis
 _SLOW = 0.02  # seconds; where something took longer, calls do not wait ...
 _PAUSES = 0.5, 4.0  # ... for so many seconds, doubled each time
 _LONGEST_QUEUE = 100  # changes that wait for a slow Redis; what is more is made here, and shared as one

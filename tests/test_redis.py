@@ -191,7 +191,9 @@ def test_a_call_makes_as_many_round_trips_as_the_readme_says(server, unhurried, 
 
     counted["the first, and the first after ten seconds without any"] = trips(lambda: client.registry.get_available_providers("tiktok"))
     client.call(*ADA)
-    client.registry.fleet._sent_at = time.monotonic()  # nor the copy, which goes by itself
+    client.registry.fleet._sent_at = time.monotonic()  # nor the copies, which go by themselves
+    until(lambda: not client.registry.fleet._copies)
+    time.sleep(0.1)
     counted["a healthy one"] = trips(lambda: [client.call(*ADA) for _ in range(100)])
     monkeypatch.setattr("rapidfailover.redis._IDLE", 60.0)
     rapidapi.fail(FIRST, 503)
@@ -525,7 +527,7 @@ def test_a_redis_that_is_paused_delays_no_call_for_long_and_is_joined_again(own_
             assert client.call(*ADA).provider == SECOND
             took.append(time.monotonic() - began)
             time.sleep(0.01)
-        assert max(took) < 0.1 + heartbeat.hiccups(start) and sum(one > 0.06 for one in took) <= 2
+        assert max(took) < 0.1 + heartbeat.hiccups(start) and sum(one > 0.05 for one in took) <= 2
     assert 1 <= sum("store does not answer" in record.message for record in caplog.records) <= 2  # a line of each
     assert state(client)["circuit"] == "open" and "own memory" in state(client)["store"] and state(other)["circuit"] == "closed"
     until(lambda: state(client)["store"].startswith("shared") and state(other)["circuit"] == "open", 6.0)
@@ -546,7 +548,7 @@ def test_a_slow_redis_is_not_waited_for_and_is_told_so_and_all_the_same_shared(s
                 assert client.call(*ADA).provider == SECOND
                 took.append(time.monotonic() - called)
                 time.sleep(0.01)
-        assert max(took) < 0.1 + heartbeat.hiccups(began) and sum(one > 0.06 for one in took) <= 3
+        assert max(took) < 0.1 + heartbeat.hiccups(began) and sum(one > 0.05 for one in took) <= 3
         assert state(client)["store"] == "shared, slowly"
         assert sum("the store is slow" in record.message for record in caplog.records) == 1
         assert state(client)["circuit"] == state(other)["circuit"] == "open"
