@@ -1,8 +1,9 @@
 """What many processes share through Redis or Valkey: circuits, the last good copies, and who asks again.
 
 A process decides from its own memory. One thread, which alone talks to Redis, renews that memory twice a second; a
-call that changes a circuit has the thread make the change in Redis first, and waits a moment for it. Where no answer
-comes, the process goes on with its own memory, and the thread sees to it that it joins again.
+call that changes a circuit has the thread make the change in Redis first, and waits a moment for it. Where Redis is
+*late*, nobody waits and the thread makes the changes in its own time; where it does not answer, the process is *alone*
+and makes them in its own memory, and the thread shares that as soon as Redis is back.
 
 The rules of a circuit are those of ``circuit`` and stand nowhere else: a change is made on a copy of what Redis holds,
 and set by a script if that is still what Redis holds, else made anew on what it holds now. Times in Redis are the
@@ -355,21 +356,21 @@ class Fleet:
         self._pause = min(2 * self._pause, _PAUSES[1]) if now - self._late_until < 60.0 else _PAUSES[0]
         self._late_until = now + self._pause
         if self._pause > _PAUSES[0]:  # not the first time
-            self._say(logging.WARNING, "is slow: no call waits for it")
+            self._say("is slow: no call waits for it")
 
     def _settle(self, why: str) -> None:
         """Whether a look succeeded, or why not."""
         if why and not self._alone:
             self._alone_since = time.monotonic()
-            self._say(logging.WARNING, f"does not answer ({why}): this process goes on with its own memory")
+            self._say(f"does not answer ({why}): this process goes on with its own memory")
         elif self._alone and not why and self._said_at >= self._alone_since:
             _log.info("the store answers again, after %.1f s", time.monotonic() - self._alone_since)
         self._alone = why
 
-    def _say(self, level: int, text: str) -> None:
+    def _say(self, text: str) -> None:
         if time.monotonic() - self._said_at > _SELDOM:
             self._said_at = time.monotonic()
-            _log.log(level, "the store %s", text, extra={"event": "store"})
+            _log.warning("the store %s", text, extra={"event": "store"})
 
     # --- what the thread does; all of it may raise ---
 
