@@ -12,7 +12,9 @@ FailoverError (a requests.RequestException)
     └── NoProvidersAvailable           nobody could be asked
 """
 
-from typing import TYPE_CHECKING, Optional, Tuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Tuple
 
 from requests import RequestException
 
@@ -20,9 +22,18 @@ if TYPE_CHECKING:
     from .config import Attempt
 
 __all__ = [
-    "AllProvidersFailed", "AuthenticationFailed", "BadRequest", "FailoverError", "InvalidAPIKey",
-    "InvalidEndpoint", "MissingAPIKey", "NoProvidersAvailable", "NotFound", "RequestRefused",
-    "UnknownPlatform", "UnknownProvider",
+    "AllProvidersFailed",
+    "AuthenticationFailed",
+    "BadRequest",
+    "FailoverError",
+    "InvalidAPIKey",
+    "InvalidEndpoint",
+    "MissingAPIKey",
+    "NoProvidersAvailable",
+    "NotFound",
+    "RequestRefused",
+    "UnknownPlatform",
+    "UnknownProvider",
 ]
 
 
@@ -32,6 +43,8 @@ class FailoverError(RequestException):
     Takes one positional argument: an ``OSError`` with two prints them as an errno, and its pickle
     brings back attributes only when the constructor can do without them.
     """
+
+    retryable = False  # whether the same call may have data later
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
@@ -54,7 +67,9 @@ class MissingAPIKey(FailoverError):
 
 
 class InvalidAPIKey(FailoverError):
-    """The key cannot be a header's value: look for blanks or line breaks in it. Nothing was sent."""
+    """The key cannot be a header's value: look for blanks or line breaks in it. Nothing was
+    sent.
+    """
 
 
 class RequestRefused(FailoverError):
@@ -63,8 +78,9 @@ class RequestRefused(FailoverError):
     ``status`` is the one that decided, ``detail`` the provider's own words.
     """
 
-    def __init__(self, message: str = "", *, provider: str = "", status: Optional[int] = None,
-                 detail: str = "") -> None:
+    def __init__(
+        self, message: str = "", *, provider: str = "", status: int | None = None, detail: str = ""
+    ) -> None:
         super().__init__(message)
         self.provider = provider
         self.status = status
@@ -86,8 +102,16 @@ class AllProvidersFailed(FailoverError):
     the first provider is no longer held or cooling down, or None where one can be asked right now.
     """
 
-    def __init__(self, message: str = "", *, platform: str = "", attempts: "Tuple[Attempt, ...]" = (),
-                 retry_after: Optional[float] = None) -> None:
+    retryable = True
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        platform: str = "",
+        attempts: Tuple[Attempt, ...] = (),
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.platform = platform
         self.attempts = attempts
@@ -95,15 +119,26 @@ class AllProvidersFailed(FailoverError):
 
 
 class NotFound(AllProvidersFailed):
-    """Every provider that serves the endpoint was asked and said 404: there is no such thing (any more)."""
+    """Every provider that serves the endpoint was asked and said 404: there is no such thing (any
+    more).
+    """
+
+    retryable = False
 
 
 class NoProvidersAvailable(AllProvidersFailed):
-    """All are held, cooling down or disabled; nobody was asked. Try again after ``retry_after`` seconds."""
+    """All are held, cooling down or disabled; nobody was asked. Try again after ``retry_after``
+    seconds.
+    """
 
 
 def refusal(row: int, provider: str, status: int, detail: str) -> RequestRefused:
     """The error for a row of the matrix that neither retries nor switches."""
     kind = {400: BadRequest, 401: AuthenticationFailed}.get(row, RequestRefused)
     told = f": {detail}" if detail else ""
-    return kind(f"{provider} refused the request with {status}{told}", provider=provider, status=status, detail=detail)
+    return kind(
+        f"{provider} refused the request with {status}{told}",
+        provider=provider,
+        status=status,
+        detail=detail,
+    )
