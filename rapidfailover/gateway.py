@@ -1,42 +1,110 @@
-"""What an answer means: the status it should have had, and for how long to stay away. Pure: no I/O, no clock.
+"""What an answer means: the status it should have had, and for how long to stay away. Pure: no I/O,
+no clock.
 
-RapidAPI's gateway writes errors of its own in front of a provider's, and reuses codes for them: two of its three 401s
-are not about the key, its 429 can mean one second or one month, and an outage can come with a 200. Its own
-words are one text, ``message`` (or ``messages`` and ``info``), at the top of a JSON object; what a provider
-says elsewhere never counts as the gateway's. What is not recognised passes through as it came.
+RapidAPI's gateway writes errors of its own in front of a provider's, and reuses codes for them: two
+of its three 401s are not about the key, its 429 can mean one second or one month, and an outage can
+come with a 200. Its own words are whole sentences at the start of ``message`` (or ``messages`` and
+``info``), at the top of a JSON object; what a provider says in other words or elsewhere never
+counts as the gateway's. What is not recognised passes through as it came.
 """
+
+from __future__ import annotations
 
 import json
 import math
 import re
 from email.utils import parsedate_to_datetime
-from itertools import accumulate
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterable, Mapping, NamedTuple
 
-__all__ = ["Meaning", "as_utf8", "clean", "interpret", "parse"]
+from .config import texts_in
+from .fork import pass_on
+from .payload import SAID, beginning, check_depth, clean, parse
 
-_SAID = 200  # characters of a provider's own words that go into attempts, errors and logs
-_DEEPEST = 200  # brackets within brackets; 3,000 crash the process in a thread with a stack of 128 KiB
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+__all__ = ["Meaning", "interpret"]
 
-_HOUR = 3600.0
+
+_MINUTE, _HOUR = 60.0, 3600.0
 _MONTH = 31 * 86400.0  # the longest time until a quota resets
 _YEAR_2001 = 1e9  # a reset beyond is a timestamp
 
-# status, what its message says (lower case, on one line), the status it should have had, the hold in seconds
-_GATEWAY: Tuple[Tuple[int, "re.Pattern[str]", int, Optional[float]], ...] = tuple(
-    (status, re.compile(says), meant, hold) for status, says, meant, hold in (
-        (401, r"disabled for your subscription", 403, _HOUR),
-        (401, r"blocked user", 403, _HOUR),
-        (403, r"not subscribed", 403, _HOUR),
-        (404, r"api doesn.?t exist", 403, _HOUR),
-        (404, r"^endpoint\b.*\bdoes not exist", 403, None),  # our route is wrong, not what was asked for
-        (429, r"exceeded the .{0,40}\bquota\b", 429, math.inf),  # until the reset
-        (429, r"rate limit per second", 429, 1.0),
-        (429, r"rate limit per minute", 429, 60.0),
-        (429, r"rate limit per hour", 429, _HOUR),
-        (429, r"too many requests", 429, 1.0),
-    ))
+
+class _Sentence(NamedTuple):
+    """What the gateway says with a status, and what it means."""
+
+    status: int
+    says: re.Pattern[str]  # of a message in lower case, on one line, from its start
+    meant: int
+    hold: float | None = None  # seconds; inf: until the quota resets
+    window: float | None = None  # seconds, of a rate limit
+    names_host: bool = False  # a person has to do something about that host
+
+
+def _sentence(text: str) -> re.Pattern[str]:
+    """A whole sentence: something else may follow, but the sentence does not go on."""
+    return re.compile(rf"(?:{text})\s*(?:[.!](?:\s|$)|$)")
+
+
+_PLAN = r"for your plan(?:, .{1,80})?"
+
+# The gateway's own sentences (rapidapi.md, B). A provider that says one of their phrases in a
+# sentence of its own talks about an item ("You are not subscribed to this creator"), and is left
+# alone.
+_GATEWAY: tuple[_Sentence, ...] = (
+    _Sentence(
+        401,
+        _sentence(r"invalid api key\. go to https?://docs\.rapidapi\.com\S*( for more info)?"),
+        401,
+    ),
+    _Sentence(401, _sentence(r"this endpoint is disabled for your subscription"), 403, _HOUR),
+    _Sentence(401, _sentence(r"blocked user\. please contact your api provider"), 403, _HOUR),
+    _Sentence(403, _sentence(r"you are not subscribed to this api"), 403, _HOUR, names_host=True),
+    _Sentence(404, _sentence(r"api doesn.?t exists?"), 403, _HOUR),
+    # our route is wrong
+    _Sentence(404, _sentence(r"endpoint ('/\S*'|\"/\S*\"|/\S*) does not exist"), 403),
+    _Sentence(
+        429,
+        _sentence(
+            r"you have exceeded the \w+ quota for "
+            r"(requests|[\w ./-]{1,60} on your current plan(, .{1,80})?)"
+        ),
+        429,
+        math.inf,
+    ),
+    _Sentence(
+        429, _sentence(rf"you have exceeded the rate limit per second {_PLAN}"), 429, 1.0, 1.0
+    ),
+    _Sentence(
+        429,
+        _sentence(rf"you have exceeded the rate limit per minute {_PLAN}"),
+        429,
+        _MINUTE,
+        _MINUTE,
+    ),
+    _Sentence(
+        429, _sentence(rf"you have exceeded the rate limit per hour {_PLAN}"), 429, _HOUR, _HOUR
+    ),
+    _Sentence(429, _sentence(r"too many requests"), 429, 1.0),
+    _Sentence(500, _sentence(r"oops, an error in the gateway has occurred"), 500),
+)
+
+# A provider's own rate limit, in so many words: "Free Api Limit: 1 request/second." (TikTok's
+# vendor: B at its own site, not seen at the RapidAPI host). It speaks of requests, so it is about
+# the account and not about an item.
+_RATES: tuple[_Sentence, ...] = tuple(
+    _Sentence(
+        429,
+        _sentence(
+            rf"(free |your )?(api |rate |request )?limit:? [0-9]{{1,6}} requests? ?(/|per) ?{unit}"
+        ),
+        429,
+        seconds,
+        seconds,
+    )
+    for unit, seconds in (("second", 1.0), ("minute", _MINUTE), ("hour", _HOUR))
+)
+
+# X-RateLimit-Minute-Remaining and the like: a rate limit's window, which is no quota of the plan.
+_WINDOWS: Mapping[str, float] = {"second": 1.0, "minute": _MINUTE, "hour": _HOUR, "burst": 1.0}
 
 Check = Callable[[str, Any], int]
 
@@ -45,42 +113,54 @@ class Meaning(NamedTuple):
     """An answer as the matrix should see it."""
 
     status: int
-    detail: str = ""  # why: the gateway's or the provider's words, or what is wrong with the payload
+    # why: the gateway's or the provider's words, or what is wrong with the payload
+    detail: str = ""
     data: Any = None  # decoded JSON of a success
-    hold: Optional[float] = None  # seconds to stay away, where the answer says so; inf: nobody knows how long
-    quota: Optional[Dict[str, float]] = None  # {"limit", "remaining", "reset"}, what was told of it; seconds
+    # seconds to stay away, where the answer says so; inf: nobody knows how long
+    hold: float | None = None
+    # {"limit", "remaining", "reset"}, what was told of it; seconds
+    quota: dict[str, float] | None = None
+    window: float | None = None  # seconds, of the rate limit that a 429 names: 1, 60 or 3600
 
 
-def interpret(status: int, headers: Mapping[str, str], body: bytes, endpoint: str = "/",
-              check: Optional[Check] = None, adapt: Optional[Callable[[Any], Any]] = None) -> Meaning:
-    """Translate one whole answer, its body in UTF-8 and without content encoding."""
+def interpret(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    endpoint: str = "/",
+    check: Check | None = None,
+    adapt: Callable[[Any], Any] | None = None,
+    host: str = "",
+) -> Meaning:
+    """Translate one whole answer, its body in UTF-8 and without content encoding.
+
+    ``host`` is the one that was asked, to be named where a person has to subscribe to it.
+    """
     fields = {name.lower(): value for name, value in headers.items()}
     quota = _quota(fields)
     if 200 <= status < 300:
-        meaning = _success(status, body, endpoint, check)
-        return (_adapted(meaning, adapt) if adapt and meaning.data is not None else meaning)._replace(quota=quota)
-    said = _object(body)
-    outage = _outage(said)
-    if outage is not None:
-        return outage._replace(quota=quota)
-    words = _words(said, body)
-    hold = _seconds(fields.get("retry-after"), fields) if status in (429, 503) else None
-    if status == 429 and hold is None and fields.get("x-ratelimit-remaining") == "0":  # the provider's own limiter
-        hold = _seconds(fields.get("x-ratelimit-reset"), fields)
-    message = " ".join(words.lower().split()) if isinstance(said.get("message"), str) else ""
-    meant = status
-    for row, says, read_as, asked_for in _GATEWAY:
-        if row == status and says.search(message):
-            meant, hold = read_as, asked_for if hold is None or asked_for == math.inf else hold
-            break
-    if status == 429 and (hold == math.inf or quota is not None and quota.get("remaining") == 0):
-        hold = (quota or {}).get("reset", math.inf)  # the quota, whatever else is said: no use to ask before
-        quota = None if quota is None else {**quota, "remaining": 0}
-    return Meaning(meant, words, None, hold, quota)
+        meaning = _success(status, body, endpoint, check, fields, quota, host)
+        meaning = _adapted(meaning, adapt) if adapt and meaning.data is not None else meaning
+    else:
+        meaning = _error(status, body, fields, quota, host)
+    return meaning if meaning.quota is not None else meaning._replace(quota=quota)
 
 
-def _success(status: int, body: bytes, endpoint: str, check: Optional[Check]) -> Meaning:
-    """A 2xx: only if it carries an object or an array of JSON that passes the provider's own check."""
+def _success(
+    status: int,
+    body: bytes,
+    endpoint: str,
+    check: Check | None,
+    fields: Mapping[str, str],
+    quota: dict[str, float] | None,
+    host: str,
+) -> Meaning:
+    """A 2xx: only if it carries an object or an array of JSON that passes the provider's own
+    check.
+    """
+    # some providers' word for nothing found (C); it has no body (RFC 9110 §15.3.5)
+    if status == 204:
+        return Meaning(204, "no content")
     try:
         data = parse(body)
     except ValueError as problem:
@@ -88,11 +168,16 @@ def _success(status: int, body: bytes, endpoint: str, check: Optional[Check]) ->
     outage = _outage(data)
     if outage is not None:
         return outage
+    if isinstance(data, dict) and set(data) == {"message"}:
+        sentence = _said(_GATEWAY, data["message"])
+        if sentence is not None:  # its own errors come with a 200 too
+            return _meant(sentence, _words(data, body), fields, quota, host)
     if check is None:
         return Meaning(status, "", data)
     try:
         meant: Any = check(endpoint, data)
     except Exception as problem:  # a provider's or a user's function, on data that nobody foresaw
+        pass_on(problem)
         return Meaning(502, f"bad payload: its check raised {type(problem).__name__}")
     if meant == 200:
         return Meaning(status, "", data)
@@ -100,7 +185,100 @@ def _success(status: int, body: bytes, endpoint: str, check: Optional[Check]) ->
     if not isinstance(meant, int) or not 300 <= meant <= 599 or meant in (400, 422, 502):
         # 400: from an envelope, it is not known to be about the caller's own parameters.
         return Meaning(502, f"bad payload: {words}".rstrip(": "))
-    return Meaning(meant, f"a {status} that means {meant}: {words}" if words else f"a {status} that means {meant}")
+    meaning = Meaning(
+        meant,
+        f"a {status} that means {meant}: {words}" if words else f"a {status} that means {meant}",
+    )
+    return _with_rate(meaning, words, fields) if meant == 429 else meaning
+
+
+def _error(
+    status: int, body: bytes, fields: Mapping[str, str], quota: dict[str, float] | None, host: str
+) -> Meaning:
+    """Any other status: the gateway's own words, else what a provider or its web server said."""
+    said = _json(body)
+    outage = _outage(said)
+    if outage is not None:
+        return outage
+    words = _words(said, body)
+    row = [sentence for sentence in _GATEWAY if sentence.status == status]
+    sentence = _said(row, said.get("message") if isinstance(said, dict) else None)
+    if sentence is not None:
+        return _meant(sentence, words, fields, quota, host)
+    if status == 401 and (
+        "www-authenticate" in fields or isinstance(said, dict) and said and "message" not in said
+    ):
+        return Meaning(403, f"the provider's own 401: {words}".rstrip(": "))  # not about our key
+    if status == 404 and (not isinstance(said, (dict, list)) or said == {"detail": "Not Found"}):
+        # Of Express, FastAPI, nginx and their like: nobody behind it has looked for anything.
+        return Meaning(403, f"a web server's own 404, the route is gone: {words}".rstrip(": "))
+    if status == 429:
+        return _until_reset(_with_rate(Meaning(429, words), words, fields), quota)
+    return Meaning(
+        status, words, None, _seconds(fields.get("retry-after"), fields) if status == 503 else None
+    )
+
+
+def _said(sentences: Iterable[_Sentence], message: Any) -> _Sentence | None:
+    """The sentence that a message begins with."""
+    if not isinstance(message, str):
+        return None
+    message = " ".join(message[:1000].lower().split())
+    return next((sentence for sentence in sentences if sentence.says.match(message)), None)
+
+
+def _meant(
+    sentence: _Sentence,
+    words: str,
+    fields: Mapping[str, str],
+    quota: dict[str, float] | None,
+    host: str,
+) -> Meaning:
+    """What the gateway's own sentence comes to."""
+    detail = f"{words} ({host})" if sentence.names_host and host else words
+    meaning = Meaning(sentence.meant, detail, None, sentence.hold, None, sentence.window)
+    if meaning.status != 429:
+        return meaning
+    told = _told(fields)
+    return _until_reset(
+        meaning if told is None or meaning.hold == math.inf else meaning._replace(hold=told), quota
+    )
+
+
+def _with_rate(meaning: Meaning, words: str, fields: Mapping[str, str]) -> Meaning:
+    """A provider's own 429: for how long, and of which window, if its headers or its words say
+    so.
+    """
+    sentence = _said(_RATES, words)
+    used_up = [
+        unit for unit in _WINDOWS if fields.get(f"x-ratelimit-{unit}-remaining", "").strip() == "0"
+    ]
+    hold, window = (sentence.hold, sentence.window) if sentence else (None, None)
+    if sentence is None and used_up:
+        longest = max(used_up, key=_WINDOWS.__getitem__)
+        reset = _seconds(fields.get(f"x-ratelimit-{longest}-reset"), fields)
+        hold = _WINDOWS[longest] if reset is None else min(reset, _WINDOWS[longest])
+        window = None if longest == "burst" else _WINDOWS[longest]
+    told = _told(fields)
+    return meaning._replace(hold=hold if told is None else told, window=window)
+
+
+def _told(fields: Mapping[str, str]) -> float | None:
+    """Seconds to stay away, by ``Retry-After`` or the provider's own limiter."""
+    hold = _seconds(fields.get("retry-after"), fields)
+    if hold is None and fields.get("x-ratelimit-remaining") == "0":
+        hold = _seconds(fields.get("x-ratelimit-reset"), fields)
+    return hold
+
+
+def _until_reset(meaning: Meaning, quota: dict[str, float] | None) -> Meaning:
+    """A 429 that is the quota, whatever else is said: no use to ask before its reset."""
+    if meaning.hold != math.inf and (quota is None or quota.get("remaining") != 0):
+        return meaning
+    return meaning._replace(
+        hold=(quota or {}).get("reset", math.inf),
+        quota=None if quota is None else {**quota, "remaining": 0},
+    )
 
 
 def _adapted(meaning: Meaning, adapt: Callable[[Any], Any]) -> Meaning:
@@ -108,33 +286,49 @@ def _adapted(meaning: Meaning, adapt: Callable[[Any], Any]) -> Meaning:
     try:
         data = json.loads(json.dumps(adapt(meaning.data), allow_nan=False))
     except Exception as problem:  # as above
+        pass_on(problem)
         return Meaning(502, f"bad payload: its adapt raised {type(problem).__name__}")
     if not isinstance(data, (dict, list)):
         return Meaning(502, "bad payload: its adapt gave neither an object nor an array")
     return meaning._replace(data=data)
 
 
-def _outage(said: Any) -> Optional[Meaning]:
-    """The gateway's 502 and 504, which it sends at any status: two texts and nothing else."""
-    if not isinstance(said, dict) or set(said) != {"messages", "info"} \
-            or not all(isinstance(text, str) for text in said.values()):
+def _outage(said: Any) -> Meaning | None:
+    """The gateway's 502 and 504, which it sends at any status: two texts and nothing else, in its
+    own words.
+    """
+    if (
+        not isinstance(said, dict)
+        or set(said) != {"messages", "info"}
+        or not all(isinstance(text, str) for text in said.values())
+    ):
         return None
-    words = clean(f"{said['messages']} {said['info']}")
-    late = re.search(r"timed out|took too long", " ".join(words.lower().split()))
-    return Meaning(504 if late else 502, words)
+    words = " ".join(f"{said['messages'][:1000]} {said['info'][:1000]}".lower().split())
+    if not _OUTAGE.search(words):
+        return None
+    late = re.search(r"timed out|took too long", words)
+    return Meaning(504 if late else 502, clean(f"{said['messages']} {said['info']}"))
 
 
-def _quota(fields: Mapping[str, str]) -> Optional[Dict[str, float]]:
+# How its messages begin, and the drawing in its info.
+_OUTAGE = re.compile(
+    r"^the api is unreachable\b|^the request to the api has timed out\b|---> api \("
+)
+
+
+def _quota(fields: Mapping[str, str]) -> dict[str, float] | None:
     """The plan's quota: of the billing object that is used up, else of requests, else of any other.
 
-    The hard limit of free plans is the platform's ceiling, it says nothing about the plan (rapidapi.md).
+    The hard limit of free plans is the platform's ceiling, it says nothing about the plan
+    (rapidapi.md). Nor does the window of a rate limit.
     """
-    told: Dict[str, Dict[str, float]] = {}
+    told: dict[str, dict[str, float]] = {}
     for name, value in fields.items():
         if name.startswith("x-ratelimit-") and "hard-limit" not in name:
-            billed, _, kind = name[len("x-ratelimit-"):].rpartition("-")
+            billed, _, kind = name[len("x-ratelimit-") :].rpartition("-")
             number = _seconds(value, fields) if kind == "reset" else _number(value)
-            if billed and kind in ("limit", "remaining", "reset") and number is not None:
+            is_plan = billed and _WINDOWS.keys().isdisjoint(billed.split("-"))
+            if is_plan and kind in ("limit", "remaining", "reset") and number is not None:
                 told.setdefault(billed, {})[kind] = number
     if not told:
         return None
@@ -142,8 +336,10 @@ def _quota(fields: Mapping[str, str]) -> Optional[Dict[str, float]]:
     return used_up[0] if used_up else told.get("requests") or next(iter(told.values()))
 
 
-def _number(text: str) -> Optional[float]:
-    """A count, where it is one: 0 for a negative one (overage), None for two different ones or any nonsense."""
+def _number(text: str) -> float | None:
+    """A count, where it is one: 0 for a negative one (overage), None for two different ones or any
+    nonsense.
+    """
     values = {value.strip() for value in text.split(",")}
     value = values.pop()
     if values or not re.match(r"-?[0-9]{1,15}(\.[0-9]{1,9})?$", value):
@@ -152,8 +348,9 @@ def _number(text: str) -> Optional[float]:
     return int(number) if number == int(number) else number
 
 
-def _seconds(text: Optional[str], fields: Mapping[str, str]) -> Optional[float]:
-    """Seconds from the moment of the answer, given as such, as a timestamp or as an HTTP date; None: unknown.
+def _seconds(text: str | None, fields: Mapping[str, str]) -> float | None:
+    """Seconds from the moment of the answer, given as such, as a timestamp or as an HTTP date;
+    None: unknown.
 
     Timestamps and dates are held against the answer's own ``Date``: our clock may be off.
     """
@@ -164,7 +361,7 @@ def _seconds(text: Optional[str], fields: Mapping[str, str]) -> Optional[float]:
         number = float(text)
         if number < _YEAR_2001:
             return min(number, _MONTH)
-        moment: Optional[float] = number / 1000 if number > 1e12 else number
+        moment: float | None = number / 1000 if number > 1e12 else number
     else:
         moment = _moment(text)
     sent = _moment(fields.get("date", ""))
@@ -173,7 +370,7 @@ def _seconds(text: Optional[str], fields: Mapping[str, str]) -> Optional[float]:
     return max(moment - sent, 0.0)
 
 
-def _moment(text: str) -> Optional[float]:
+def _moment(text: str) -> float | None:
     """An HTTP date as a timestamp."""
     try:
         return parsedate_to_datetime(text).timestamp() if len(text) < 50 else None
@@ -181,84 +378,17 @@ def _moment(text: str) -> Optional[float]:
         return None
 
 
-def parse(body: bytes) -> Any:
-    """The object or array in ``body``, or a ValueError that says what is there instead.
-
-    UTF-8, whatever the charset of the answer says (RFC 8259 §8.1); no NaN, Infinity or 1e999 (§6).
-    """
-    if not body.strip():
-        raise ValueError("empty")
-    _check_depth(body)
+def _json(body: bytes) -> Any:
+    """The JSON in an error's body; None where there is none."""
     try:
-        data = _decoder.decode(body.decode())
+        check_depth(body)
+        return json.loads(body)
     except ValueError:
-        raise ValueError(f"not JSON: {_beginning(body)!r}") from None
-    if not isinstance(data, (dict, list)):
-        raise ValueError(f"neither an object nor an array: {_beginning(body)!r}")
-    return data
-
-
-def as_utf8(body: bytes) -> bytes:
-    """JSON in UTF-8, where it came in UTF-16 or UTF-32 or with a BOM; anything else as it is."""
-    encoding = json.detect_encoding(body)
-    if encoding == "utf-8":
-        return body
-    try:
-        return body.decode(encoding).encode()
-    except UnicodeError:  # none, but its words may be told: nothing between the letters hides what they spell
-        return body.decode(encoding, "replace").encode() + b"\xff"
-
-
-def clean(text: str, limit: int = _SAID) -> str:
-    """Other people's words as they may stand in a log: one line, printable, no longer than ``limit``."""
-    text = " ".join("".join(char if char.isprintable() else " " for char in text[:20 * limit]).split())
-    return text if len(text) <= limit else text[:limit - 1] + "…"
-
-
-def _check_depth(body: bytes) -> None:
-    """Before parsing, because the parser's recursion can crash the process before it is a RecursionError."""
-    if body.count(b"[") + body.count(b"{") <= _DEEPEST:
-        return
-    outside_texts = b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
-    steps = map(_STEPS.__getitem__, outside_texts.translate(None, _NO_BRACKETS))
-    if max(accumulate(steps), default=0) > _DEEPEST:  # 30 ns a bracket, a loop takes 130
-        raise ValueError("nested too deeply")
-
-
-_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError("a number that is none")
-    return number
-
-
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
-
-
-def _object(body: bytes) -> Dict[str, Any]:
-    """The JSON object in an error's body; an empty one where there is none."""
-    try:
-        _check_depth(body)
-        said = json.loads(body)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
+        return None
 
 
 def _words(said: Any, body: bytes) -> str:
     """What an answer says in words: its message where it is an object, else how it begins."""
     if isinstance(said, dict) and said:
-        told = [said[name] for name in ("message", "messages", "msg", "error") if isinstance(said.get(name), str)]
-        return clean(told[0]) if told else ""
-    return _beginning(body, _SAID)
-
-
-def _beginning(body: bytes, limit: int = 40) -> str:
-    return clean(body[:4 * limit].decode("utf-8", "replace"), limit)
+        return clean(next(iter(texts_in(said)), ""))
+    return beginning(body, SAID)
