@@ -1,8 +1,11 @@
-"""The last good answers: the record of one, and the cache in memory that keeps them by default.
+"""Two caches for the last good answers: one in memory, which is the default, and one of files.
 
-Any object with ``get(key)`` and ``set(key, value, timeout)`` serves as a cache: Django's and cachelib's do
-as they are. What is kept is bytes, parsed anew on each hit, so nobody can change the copy of another.
+Any object with ``get(key)`` and ``set(key, value, timeout)`` serves as a cache: Django's and
+cachelib's do as they are. What is kept is bytes, parsed anew on each hit, so nobody can change the
+copy of another.
 """
+
+from __future__ import annotations
 
 import base64
 import hashlib
@@ -10,16 +13,18 @@ import json
 import logging
 import math
 import os
+import random
 import re
 import stat
 import threading
 import time
 from collections import OrderedDict
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple, Union
+from inspect import iscoroutinefunction
+from typing import Any, Callable, NamedTuple
 
-from .fork import anew_in_child
+from .fork import anew_in_child, new_lock
 
-__all__ = ["Copy", "FileCache", "LRUTTLCache", "Records", "key_of", "record_of"]
+__all__ = ["FileCache", "LRUTTLCache", "check_cache"]
 
 _log = logging.getLogger(__package__)
 
@@ -27,25 +32,32 @@ _ENTRY = 200  # bytes that an entry costs beside its key and value, about
 
 
 class LRUTTLCache:
-    """In memory, thread-safe; the least recently used entry goes first when ``max_entries`` or ``max_bytes`` is full.
+    """In memory, thread-safe; the least recently used entry goes first when ``max_entries`` or
+    ``max_bytes`` is full.
 
-    ``ttl`` in seconds is how long an entry lives that is set without a ``timeout``. A value that is larger
-    than ``max_bytes`` is not kept.
+    ``ttl`` in seconds is how long an entry lives that is set without a ``timeout``. A value that is
+    larger than ``max_bytes`` is not kept.
     """
 
-    def __init__(self, max_entries: int = 1024, ttl: float = 86400.0, *, max_bytes: int = 64 * 2 ** 20,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        max_entries: int = 1024,
+        ttl: float = 86400.0,
+        *,
+        max_bytes: int = 64 * 2**20,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if not (max_entries > 0 and max_bytes > 0 and ttl > 0):
             raise ValueError("max_entries, max_bytes and ttl are positive")
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._ttl = ttl
         self._clock = clock
-        self._entries: "OrderedDict[str, _Entry]" = OrderedDict()  # least recently used first
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
         anew_in_child(self._renew)
 
     def _renew(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._bytes = sum(entry.cost for entry in self._entries.values())
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -60,8 +72,10 @@ class LRUTTLCache:
             self._entries.move_to_end(key)
         return _loads(entry.kept) if entry.pickled else entry.kept
 
-    def set(self, key: str, value: Any, timeout: Optional[float] = None) -> None:
-        """Keep a copy of ``value`` for ``timeout`` seconds (``ttl`` when None, not at all when 0 or less)."""
+    def set(self, key: str, value: Any, timeout: float | None = None) -> None:
+        """Keep a copy of ``value`` for ``timeout`` seconds (``ttl`` when None, not at all
+        when 0 or less).
+        """
         pickled = not isinstance(value, bytes)  # bytes cannot change: they are their own copy
         kept = _dumps(value) if pickled else value
         cost = len(key) + len(kept) + _ENTRY
@@ -107,16 +121,24 @@ class _Entry(NamedTuple):
 class FileCache:
     """One small JSON file an entry in ``directory``, shared by any number of processes.
 
-    Written beside and renamed, so that a reader finds a whole entry or none; mode 0600. The oldest go when
-    there are more than ``max_entries``. Keeps bytes and what JSON can hold. Whatever is wrong with the
-    directory or a file is a miss, and a log line where an entry could not be kept.
+    Written beside and renamed, so that a reader finds a whole entry or none; mode 0600. Keeps bytes
+    and what JSON can hold. Whatever is wrong with the directory or a file is a miss, and a log line
+    where an entry could not be kept.
+
+    The oldest go when there are more than ``max_entries``. The directory is looked through for them
+    once in ``max_entries / 4`` sets, so that a ``set`` costs the same among ten files and among ten
+    thousand. Until then there can be a quarter more than ``max_entries``, for each process that
+    writes.
     """
 
-    def __init__(self, directory: Union[str, "os.PathLike[str]"], max_entries: int = 1024) -> None:
+    def __init__(self, directory: str | os.PathLike[str], max_entries: int = 1024) -> None:
         if not max_entries > 0:
             raise ValueError("max_entries is positive")
         self._directory = os.fspath(directory)
         self._max_entries = max_entries
+        self._between_looks = max(1, max_entries // 4)  # sets
+        # until a look: a process may live for a few only
+        self._sets_left = random.randint(1, self._between_looks)
 
     def get(self, key: str, default: Any = None) -> Any:
         """What was set, or ``default`` when there is nothing or it has expired."""
@@ -130,68 +152,96 @@ class FileCache:
                 entry = json.loads(file.read())
             if entry["key"] != key or entry["expires"] <= time.time():
                 return default
-            return base64.b64decode(entry["bytes"], validate=True) if "bytes" in entry else entry["value"]
+            return (
+                base64.b64decode(entry["bytes"], validate=True)
+                if "bytes" in entry
+                else entry["value"]
+            )
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return default  # not there, torn, or somebody else's
 
-    def set(self, key: str, value: Any, timeout: Optional[float] = None) -> None:
+    def set(self, key: str, value: Any, timeout: float | None = None) -> None:
         """Keep ``value`` for ``timeout`` seconds (a day when None, not at all when 0 or less)."""
         lifetime = _DAY if timeout is None else timeout
         if lifetime <= 0:
             return _remove(self._path(key))
-        kept = {"bytes": base64.b64encode(value).decode()} if isinstance(value, bytes) else {"value": value}
+        kept = (
+            {"bytes": base64.b64encode(value).decode()}
+            if isinstance(value, bytes)
+            else {"value": value}
+        )
         entry = json.dumps({"key": key, "expires": time.time() + lifetime, **kept}).encode()
         beside = f"{self._path(key)}.{os.getpid()}-{threading.get_ident()}.tmp"
         try:
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
             try:
-                _remove(beside)  # of a thread that was killed; or a link that somebody planted
-                with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                with open(self._opened(beside), "wb") as file:
                     file.write(entry)
                 os.replace(beside, self._path(key))
             except OSError:
                 _remove(beside)
                 raise
-            self._evict()
+            self._sets_left -= 1
+            if self._sets_left <= 0:
+                self._sets_left = self._between_looks
+                self._evict()
         except OSError as problem:
             _log.warning("an entry could not be kept in %s: %s", self._directory, problem.strerror)
 
     def __len__(self) -> int:
         """How many entries are kept, those included that have expired and were not yet evicted."""
-        return len(self._files(_OURS))
+        return sum(_OURS.match(name) is not None for name in _listed(self._directory))
 
     def _path(self, key: str) -> str:
         name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:40] + _ENDING
         return os.path.join(self._directory, name)
 
-    def _files(self, names: "re.Pattern[str]") -> List[Tuple[float, str]]:
-        """(when it was written, its path) for our files alone."""
-        found = []
-        for name in _listed(self._directory):
-            if names.match(name):
-                path = os.path.join(self._directory, name)
-                try:
-                    found.append((os.lstat(path).st_mtime, path))
-                except OSError:
-                    pass  # another process was faster
-        return sorted(found)
+    def _opened(self, path: str) -> int:
+        """A new file for its owner alone."""
+        try:
+            return os.open(path, _NEW, 0o600)
+        except FileNotFoundError:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        except FileExistsError:
+            os.remove(path)  # of a thread that was killed; or a link that somebody planted
+        return os.open(path, _NEW, 0o600)
 
     def _evict(self) -> None:
-        entries = self._files(_OURS)
-        for _, path in entries[:max(0, len(entries) - self._max_entries)]:
+        """Remove the oldest entries beyond ``max_entries``, and what killed writers left a
+        day ago.
+        """
+        entries: list[tuple[float, str]] = []
+        try:
+            with os.scandir(self._directory) as files:
+                for file in files:
+                    written = _written(file)
+                    if _OURS.match(file.name):
+                        entries.append((written, file.path))
+                    elif written < time.time() - _DAY and _LEFT.match(file.name):
+                        _remove(file.path)
+        except OSError:
+            return  # it is gone
+        entries.sort()
+        for _, path in entries[: max(0, len(entries) - self._max_entries)]:
             _remove(path)
-        for written, path in self._files(_LEFT):
-            if time.time() - written > _DAY:  # left by a process that was killed
-                _remove(path)
 
 
 _ENDING = ".rapidfailover.json"
 _OURS = re.compile(r"[0-9a-f]{40}\.rapidfailover\.json$")
-_LEFT = re.compile(r"[0-9a-f]{40}\.rapidfailover\.json\.[0-9]+-[0-9]+\.tmp$")  # while it is being written
+# while it is being written
+_LEFT = re.compile(r"[0-9a-f]{40}\.rapidfailover\.json\.[0-9]+-[0-9]+\.tmp$")
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _DAY = 86400.0
 
 
-def _listed(directory: str) -> List[str]:
+def _written(file: os.DirEntry[str]) -> float:
+    """When, in seconds since 1970; of a file that another process has removed, never mind."""
+    try:
+        return file.stat(follow_symlinks=False).st_mtime
+    except OSError:
+        return math.inf
+
+
+def _listed(directory: str) -> list[str]:
     try:
         return os.listdir(directory)
     except OSError:
@@ -205,93 +255,27 @@ def _remove(path: str) -> None:
         pass  # another process was faster
 
 
-class Copy(NamedTuple):
-    """A good answer from earlier."""
-
-    data: Any
-    body: bytes  # that it was decoded from
-    provider: str
-    age: float  # seconds
-
-
-class Records:
-    """Writes and reads good answers in a cache that may be shared, foreign or broken.
-
-    A record is one line of JSON (version, provider, wall-clock time, so that the age is right on another
-    machine too) and then the body as it came. A cache that raises costs a log line, never the call.
-    ``fleet`` is what a store gives: it keeps every record as well, and may have newer ones.
-    """
-
-    def __init__(self, cache: Any, parse: Callable[[bytes], Any], lifetime: float,
-                 clock: Callable[[], float] = time.time, fleet: Any = None) -> None:
-        self._cache = cache
-        self._parse = parse  # raises ValueError for a body that is none of ours
-        self._lifetime = int(-(-lifetime // 1))  # whole seconds, rounded up: some caches take no others
-        self._clock = clock
-        self._fleet = fleet
-
-    def keep(self, key: str, provider: str, body: bytes) -> None:
-        if self._lifetime <= 0:
-            return
-        self._set(key, provider, body, self._clock())
-        if self._fleet is not None:
-            self._fleet.keep(key, provider, body, self._lifetime)
-
-    def find(self, key: str, max_age: float, *, newest: bool = False) -> Optional[Copy]:
-        """The copy, if there is one that is no older than ``max_age`` seconds; the fleet's where it is ``newest``."""
-        if not max_age:
-            return None
-        try:
-            copy = self._read(self._cache.get(key), self._clock(), max_age)
-        except Exception as problem:  # the user's own cache: it may raise anything
-            _log.warning("the cache could not be asked: %s", type(problem).__name__)
-            copy = None
-        if self._fleet is not None and (copy is None or newest):
-            record, now = self._fleet.find(key, patient=newest and copy is None)
-            theirs = self._read(record, now, max_age)
-            if theirs is not None and (copy is None or theirs.age < copy.age):
-                self._set(key, theirs.provider, theirs.body, self._clock() - theirs.age)
-                return theirs
-        return copy
-
-    def _set(self, key: str, provider: str, body: bytes, kept_at: float) -> None:
-        try:
-            self._cache.set(key, record_of(provider, body, kept_at), self._lifetime)
-        except Exception as problem:  # as above
-            _log.warning("the cache could not keep an answer: %s", type(problem).__name__)
-
-    def _read(self, record: Any, now: float, max_age: float) -> Optional[Copy]:
-        if not isinstance(record, bytes):
-            return None
-        head, _, body = record.partition(b"\n")
-        try:
-            version, provider, kept_at = _head(head)
-            age = abs(now - kept_at)  # of the future: a clock was set, its age is anybody's guess
-            if version != _VERSION or age > max_age:
-                return None
-            return Copy(self._parse(body), body, provider, age)
-        except (ValueError, RecursionError):
-            return None  # somebody else's entry, or a torn one
-
-
-_VERSION = 1
-_DECODER = json.JSONDecoder()
-
-
-def record_of(provider: str, body: bytes, kept_at: float) -> bytes:
-    """What is kept of a good answer; ``kept_at`` in seconds since 1970."""
-    return json.dumps([_VERSION, provider, float(kept_at)]).encode() + b"\n" + body
-
-
-def _head(line: bytes) -> Tuple[int, str, float]:
-    head, end = _DECODER.raw_decode(line.decode()) if len(line) < 1000 else (None, 0)
-    if not isinstance(head, list) or end != len(line) or len(head) != 3 or not isinstance(head[1], str) \
-            or not head[1].isprintable() or not isinstance(head[2], float) or not math.isfinite(head[2]):
-        raise ValueError("not the head of a record")
-    return head[0], head[1], head[2]
-
-
-def key_of(platform: str, endpoint: str, query: str) -> str:
-    """The cache key of a question: no blanks, under 200 bytes (memcached takes 250)."""
-    asked = "\0".join((platform, endpoint, query)).encode("utf-8", "surrogatepass")
-    return f"rapidfailover:{_VERSION}:{hashlib.sha256(asked).hexdigest()}"
+def check_cache(cache: Any) -> None:
+    """TypeError for what cannot keep a copy: says what to write, and not what was given."""
+    get, put = getattr(cache, "get", None), getattr(cache, "set", None)
+    problem = ""
+    if isinstance(cache, type):
+        problem = f"the class {cache.__name__}: write {cache.__name__}(...)"
+    elif isinstance(cache, (str, bytes, os.PathLike)):
+        problem = "a text: write FileCache(directory)"
+    elif callable(getattr(cache, "execute_command", None)):
+        problem = "a Redis client: write store=RedisStore(client), and leave the cache out"
+    elif not callable(get) or not callable(put):
+        problem = (
+            f"a {type(cache).__name__} without get and set: write LRUTTLCache() or"
+            " FileCache(directory)"
+        )
+    elif iscoroutinefunction(get) or iscoroutinefunction(put):
+        problem = (
+            f"an asynchronous {type(cache).__name__}: write LRUTTLCache(), or one whose get and set"
+            " are plain"
+        )
+    if problem:
+        raise TypeError(
+            f"cache is an object with get(key) and set(key, value, timeout), not {problem}"
+        )
