@@ -1,46 +1,101 @@
 """A local RapidAPI to test against: the catalogue's hosts on loopback, over real HTTP.
 
-    with FakeRapidAPI() as rapidapi:
-        client = FailoverClient(rapidapi.registry, api_key="not-a-real-key")
-        rapidapi.fail("tiktok-scraper7", 503)
-        assert client.call("tiktok", "/user/info", {"unique_id": "ada"}).provider == "tiktok-feature"
+    with FakeRapidAPI() as rapidapi: client = FailoverClient(rapidapi.registry,
+        api_key="not-a-real-key") rapidapi.fail("tiktok-scraper7", 503) assert client.call("tiktok",
+        "/user/info", {"unique_id": "ada"}).provider == "tiktok-feature"
 
-Each provider listens on a port of its own and answers its profile, posts and single items in the shape that
-its real host is known for, about whatever handle was asked; anything else, a wrong method too, is the gateway's 404.
-The people, numbers and ids are made up.
+Each provider listens on a port of its own and answers its profile, posts and single items in the
+shape that its real host is known for, about whatever handle was asked; anything else, a wrong
+method too, is the gateway's 404. The people, numbers and ids are made up.
 
-It is a pytest plugin too: by itself where the package is installed, by ``pytest_plugins =
-["rapidfailover.testing"]`` (or wherever your copy is) in a ``conftest.py`` else. Its fixtures: ``fake_rapidapi``, a
-FakeRapidAPI, and ``failover_client``, a FailoverClient on it.
+Your own providers are served too, and your own answers:
 
-How sure the shapes are: the fields of TikTok, looter2, statistics, yt-api, twitter-api45 and fresh-linkedin were
-seen in three or more independent places, those of linkedin-data-scraper and threads-api4 in one or two. The
-contract of tiktok-tikwm is not established: that it speaks its platform's dialect is assumed. So are the
-400 for a missing parameter and, of fresh-linkedin's profile, every field but the urn.
+    with FakeRapidAPI({"weather": [ProviderConfig("sunny", "sunny.p.rapidapi.com", 1)]}) as
+        rapidapi: rapidapi.answer("sunny", "/current", {"city": "Oslo", "celsius": 7})
+
+What nobody told it to answer, a provider of your own answers with what it was asked.
+``using(client)`` makes a client the default one for a while; ``local_registry(url)`` points at a
+``rapidfailover fake --port N`` that runs.
+
+In pytest there are fixtures: ``fake_rapidapi``, a FakeRapidAPI, and ``failover_client``, a
+FailoverClient on it. Where the package is installed they are there by themselves, else by
+``pytest_plugins = ["rapidfailover.testing"]`` (or wherever your copy is) in a ``conftest.py``.
+
+How sure the shapes are: the fields of TikTok, looter2, statistics, yt-api, twitter-api45 and
+fresh-linkedin were seen in three or more independent places, those of linkedin-data-scraper and
+threads-api4 in one or two. The contract of tiktok-tikwm is not established: that it speaks its
+platform's dialect is assumed. So are the 400 for a missing parameter and, of fresh-linkedin's
+profile, every field but the urn.
 """
 
+from __future__ import annotations
+
 import json
+import os
 import selectors
 import socket
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple, Union
-from urllib.parse import parse_qs, urlsplit
-from zlib import crc32
+from pathlib import Path
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optional, Tuple, Union
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from .api import exchange_default
 from .catalog import PROVIDERS
 from .client import FailoverClient
 from .config import ProviderConfig
 from .errors import UnknownProvider
 from .registry import ProviderRegistry
+from .testing_payloads import ENDPOINTS, ENVELOPES, METHODS, Params
 
-__all__ = ["FakeRapidAPI", "Received"]
+__all__ = ["FakeRapidAPI", "Received", "local_registry", "using"]
 
-Params = Mapping[str, str]
+Providers = Mapping[str, Iterable[ProviderConfig]]
+Fault = Union[int, str]
+
+
+@contextmanager
+def using(client: FailoverClient) -> Iterator[FailoverClient]:
+    """Make ``client`` the default one, of ``call`` and its like; afterwards the former one is back
+    as it was.
+
+    The default client is the whole process's: threads see the change too.
+    """
+    if not isinstance(client, FailoverClient):
+        raise TypeError(f"using takes a FailoverClient, not {client!r:.60}")
+    before = exchange_default((client, client.registry))
+    try:
+        yield client
+    finally:
+        left, _ = exchange_default(before)
+        if left is not None and left is not client:  # made by a configure() in between
+            left.close()
+
+
+def local_registry(url: str, providers: Providers | None = None) -> ProviderRegistry:
+    """The catalogue's providers, or ``providers``, at a running ``rapidfailover fake --port N``.
+
+    ``url`` is what that prints: ``http://127.0.0.1:N``.
+    """
+    return ProviderRegistry(
+        {
+            platform: [
+                _moved(provider, f"{url.rstrip('/')}/{quote(provider.name, safe='')}")
+                for provider in members
+            ]
+            for platform, members in (PROVIDERS if providers is None else providers).items()
+        }
+    )
+
+
+def _moved(provider: ProviderConfig, url: str) -> ProviderConfig:
+    """The provider at another server: the path of its base_url stays."""
+    return replace(provider, base_url=url + urlsplit(provider.base_url or "").path)
 
 
 class Received(NamedTuple):
@@ -49,52 +104,115 @@ class Received(NamedTuple):
     provider: str
     method: str
     path: str
-    params: Dict[str, str]  # the last one where a name was repeated
-    headers: Dict[str, str]  # names in lower case
+    params: dict[str, str]  # the last one where a name was repeated
+    headers: dict[str, str]  # names in lower case
     body: bytes
 
 
 class FakeRapidAPI:
-    """The catalogue's hosts on loopback; listens from its making to ``close``. Thread-safe."""
+    """The catalogue's hosts on loopback; listens from its making to ``close``. Thread-safe.
 
-    def __init__(self) -> None:
-        self.requests: List[Received] = []
+    ``providers`` is ``{platform: [ProviderConfig, …]}``, as a registry takes it; None: the
+    catalogue's. ``answers`` is a folder that ``rapidfailover verify --record`` wrote, or
+    ``{provider: {endpoint: payload}}``. ``port``: one port for all of them as well, each at ``/<its
+    name>`` there (see ``local_registry``); 0: any that is free.
+    """
+
+    def __init__(
+        self,
+        providers: Providers | None = None,
+        answers: None | str | os.PathLike[str] | Mapping[str, Mapping[str, Any]] = None,
+        *,
+        port: int | None = None,
+    ) -> None:
+        served = _as_lists(PROVIDERS if providers is None else providers)
+        self.requests: list[Received] = []
         self._lock = threading.Lock()
+        self._hosts: dict[str, _Host] = {}
+        for members in served.values():
+            for provider in members:
+                known = self._hosts.setdefault(provider.name, _Host(self, provider))
+                if known.provider.host != provider.host:
+                    raise ValueError(
+                        f"two providers named {provider.name} have different hosts: give each a"
+                        " name"
+                    )
+        recorded = (
+            answers
+            if isinstance(answers, Mapping)
+            else {} if answers is None else _recorded(Path(answers))
+        )
+        for name, payloads in recorded.items():
+            for endpoint, payload in payloads.items():
+                self.answer(name, endpoint, payload)
+        self._gate = None if port is None else _Gate(self._hosts, port)
         self._selector = selectors.DefaultSelector()
-        self._hosts: Dict[str, _Host] = {}
+        self._ports: list[_Port] = [*([self._gate] if self._gate else []), *self._hosts.values()]
+        for listening in self._ports:  # the gate first: its port may be taken
+            self._selector.register(listening.listen(), selectors.EVENT_READ, listening)
         self._wake, woken = socket.socketpair()
         self._selector.register(woken, selectors.EVENT_READ)
-        for members in PROVIDERS.values():
-            for provider in members:
-                host = self._hosts[provider.name] = _Host(self, provider)
-                self._selector.register(host.listen(), selectors.EVENT_READ, host)
-        self.providers: Dict[str, List[ProviderConfig]] = {
-            platform: [replace(provider, base_url=self._hosts[provider.name].url) for provider in members]
-            for platform, members in PROVIDERS.items()
+        self.providers: dict[str, list[ProviderConfig]] = {
+            platform: [_moved(provider, self._hosts[provider.name].url) for provider in members]
+            for platform, members in served.items()
         }
         self.registry = ProviderRegistry(self.providers)
         self._thread = threading.Thread(target=self._accept, name="fake-rapidapi", daemon=True)
         self._thread.start()
 
-    def fail(self, provider: str, fault: Union[int, str], *, times: Optional[int] = None) -> None:
-        """Answer with a status, or a named fault, for the next ``times`` requests or until ``recover``.
+    @property
+    def url(self) -> str:
+        """Of the one port for all."""
+        if self._gate is None:
+            raise ValueError(
+                "each provider has a port of its own; one for all: FakeRapidAPI(port=0)"
+            )
+        return self._gate.url
 
-        A retry is a request too. Of the provider and the network: html (a page with 200), empty (200 without a
-        body), cut (a body that breaks off), hang (no answer at all), disconnect (the connection is closed
-        instead of an answer), soft-error and dead (the provider's own error, and its word for content that is
-        gone, with 200). Of RapidAPI's gateway: invalid-key, disabled-endpoint, blocked, not-subscribed,
-        no-endpoint, delisted, quota, quota-daily, per-second, per-minute, per-hour, burst, unreachable,
-        too-slow, timeout-in-200, gateway-fault.
+    def answer(self, provider: str, endpoint: str, payload: Any) -> None:
+        """Answer requests for ``endpoint`` with this from now on, as far as no fault is on.
+
+        ``endpoint`` is the path as the provider is asked it, or the platform's own endpoint where a
+        Route leads from there to a fixed path. ``payload`` is what is sent: JSON as Python has it,
+        in the *provider's* shape, or bytes as they are; or ``(status, payload)``; or a callable
+        that is given what was asked (the query and the fields of a JSON body, a dict) and returns
+        one of those. A KeyError in it is a 400, any other error a 500.
         """
-        names = [*_FAULTS, *_ENVELOPES["yt-api"], *_GATEWAY]
+        host = self._host(provider)
+        if not isinstance(endpoint, str) or not endpoint.startswith("/"):
+            raise ValueError(f"an endpoint is a path that begins with '/', not {endpoint!r}")
+        if not callable(payload):
+            _encoded(_with_status(payload)[1])  # what cannot be sent is told now
+        with host.lock:
+            host.answers[endpoint] = payload
+
+    def fail(
+        self, provider: str, fault: Fault, *, times: int | None = None, endpoint: str | None = None
+    ) -> None:
+        """Answer with a status, or a named fault, for the next ``times`` requests or until
+        ``recover``.
+
+        ``endpoint``: only requests for that one (as ``answer`` takes it); it goes before a fault of
+        the whole provider. A retry is a request too. Of the provider and the network: html (a page
+        with 200), empty (200 without a body), cut (a body that breaks off), hang (no answer at
+        all), disconnect (the connection is closed instead of an answer), soft-error and dead (the
+        provider's own error, and its word for content that is gone, with 200; of the catalogue's
+        providers). Of RapidAPI's gateway: invalid-key, disabled-endpoint, blocked, not-subscribed,
+        no-endpoint, delisted, quota, quota-daily, per-second, per-minute, per-hour, burst,
+        unreachable, too-slow, timeout-in-200, gateway-fault.
+        """
+        host = self._host(provider)
+        names = [*_FAULTS, *({} if host.is_own else ENVELOPES[host.provider.name]), *_GATEWAY]
         if fault not in names and not (isinstance(fault, int) and 200 <= fault <= 999):
             raise ValueError(f"no fault {fault!r}; a status, or one of: {', '.join(names)}")
-        host = self._host(provider)
         with host.lock:
-            host.fault = (fault, times)
+            host.faults[endpoint] = (fault, times)
 
-    def quota(self, provider: str, remaining: int, *, limit: int = 10_000, reset: float = 2_592_000.0) -> None:
-        """Set what is left of the plan's quota, and the seconds until it resets; each answer counts it down.
+    def quota(
+        self, provider: str, remaining: int, *, limit: int = 10_000, reset: float = 2_592_000.0
+    ) -> None:
+        """Set what is left of the plan's quota, and the seconds until it resets; each answer counts
+        it down.
 
         At 0 the provider goes on answering, as on a soft-limit plan, for money.
         """
@@ -114,11 +232,11 @@ class FakeRapidAPI:
                 self._selector.unregister(host.listener)
                 host.refuse()
 
-    def recover(self, provider: Optional[str] = None) -> None:
+    def recover(self, provider: str | None = None) -> None:
         """End faults, delays and refusals of one provider, or of all."""
         for host in self._hosts.values() if provider is None else [self._host(provider)]:
             with host.lock:
-                host.fault, host.delay = None, 0.0
+                host.faults, host.delay = {}, 0.0
                 host.recovered.set()
             with self._lock:
                 if host.listener is None:
@@ -134,20 +252,22 @@ class FakeRapidAPI:
             key.fileobj.close()  # type: ignore[union-attr]
         self._selector.close()
         self._wake.close()
-        for host in self._hosts.values():
-            host.close()
+        for listening in self._ports:
+            listening.close()
 
-    def __enter__(self) -> "FakeRapidAPI":
+    def __enter__(self) -> FakeRapidAPI:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _host(self, provider: str) -> "_Host":
+    def _host(self, provider: str) -> _Host:
         try:
             return self._hosts[provider]
         except KeyError:
-            raise UnknownProvider(f"no provider {provider!r}; known: {', '.join(self._hosts)}") from None
+            raise UnknownProvider(
+                f"no provider {provider!r}; known: {', '.join(self._hosts)}"
+            ) from None
 
     def _accept(self) -> None:
         while True:
@@ -158,25 +278,24 @@ class FakeRapidAPI:
                     connection, address = key.fileobj.accept()  # type: ignore[union-attr]
                 except OSError:  # refused in between
                     continue
-                threading.Thread(target=key.data.serve, args=(connection, address), daemon=True,
-                                 name=f"fake-{key.data.provider.name}").start()
+                threading.Thread(
+                    target=key.data.serve,
+                    args=(connection, address),
+                    daemon=True,
+                    name=f"fake-{key.data.name}",
+                ).start()
 
 
-class _Host:
-    """One provider's port: what it is told to do wrong, and its open connections."""
+class _Port:
+    """A port on loopback, and the connections to it that are open."""
 
-    def __init__(self, rapidapi: FakeRapidAPI, provider: ProviderConfig) -> None:
-        self.rapidapi = rapidapi
-        self.provider = provider
-        self.endpoints = _ENDPOINTS[provider.name]
-        self.fault: Optional[Tuple[Union[int, str], Optional[int]]] = None
-        self.delay = 0.0
+    def __init__(self, name: str, port: int = 0) -> None:
+        self.name = name
         self.recovered = threading.Event()
-        self.listener: Optional[socket.socket] = None
-        self.quota, self.limit, self.resets_at = 10_000, 10_000, time.monotonic() + 2_592_000.0
-        self._placeholder: Optional[socket.socket] = None  # keeps the port while it refuses
-        self._port = 0
-        self._connections: Set[socket.socket] = set()
+        self.listener: socket.socket | None = None
+        self._placeholder: socket.socket | None = None  # keeps the port while it refuses
+        self._port = port
+        self._connections: set[socket.socket] = set()
         self.lock = threading.Lock()
 
     @property
@@ -202,33 +321,12 @@ class _Host:
             self._placeholder.close()
         self._drop()
 
-    def take_fault(self) -> Union[None, int, str]:
-        """The fault that the request in hand meets, one of its times used up."""
-        with self.lock:
-            if self.fault is None or self.fault[1] == 0:
-                return None
-            fault, times = self.fault
-            self.fault = (fault, times if times is None else times - 1)
-            self.recovered.clear()
-            return fault
-
-    def quota_headers(self, used: int) -> Dict[str, str]:
-        """What RapidAPI tells of the plan with every answer, and the platform's ceiling that says nothing of it."""
-        with self.lock:
-            self.quota = max(0, self.quota - used)
-            return {
-                "X-RateLimit-Requests-Limit": str(self.limit), "X-RateLimit-Requests-Remaining": str(self.quota),
-                "X-RateLimit-Requests-Reset": str(max(0, int(self.resets_at - time.monotonic()))),
-                "X-RateLimit-rapid-free-plans-hard-limit-Limit": "500000",
-                "X-RateLimit-rapid-free-plans-hard-limit-Remaining": "499999",
-                "X-RateLimit-rapid-free-plans-hard-limit-Reset": "2592000",
-            }
-
     def serve(self, connection: socket.socket, address: Any) -> None:
         with self.lock:
             self._connections.add(connection)
         try:
-            _Handler(connection, address, self)  # type: ignore[arg-type]  # takes requests until either side closes
+            # It takes requests until either side closes.
+            _Handler(connection, address, self)  # type: ignore[arg-type]
         except OSError:
             pass  # the other side went away, or we dropped it
         finally:
@@ -236,10 +334,18 @@ class _Host:
                 self._connections.discard(connection)
             connection.close()
 
+    def addressed(self, target: str) -> Tuple[Optional[_Host], str]:
+        """Who is asked, and the target as that provider sees it."""
+        raise NotImplementedError
+
     def _bound(self) -> socket.socket:
         bound = socket.socket()
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(("127.0.0.1", self._port))
+        try:
+            bound.bind(("127.0.0.1", self._port))
+        except OSError:
+            bound.close()
+            raise
         self._port = bound.getsockname()[1]
         return bound
 
@@ -252,21 +358,122 @@ class _Host:
                     pass  # gone already
 
 
+class _Gate(_Port):
+    """The one port for all: the first part of a path names the provider."""
+
+    def __init__(self, hosts: Mapping[str, _Host], port: int) -> None:
+        super().__init__("gate", port)
+        self._hosts = hosts
+
+    def addressed(self, target: str) -> Tuple[Optional[_Host], str]:
+        name, _, rest = target.lstrip("/").partition("/")
+        return self._hosts.get(unquote(name)), f"/{rest}"
+
+    def close(self) -> None:
+        for host in self._hosts.values():  # requests that hang there hang in a connection of ours
+            host.recovered.set()
+        super().close()
+
+
+class _Host(_Port):
+    """One provider: its port, what it answers, and what it is told to do wrong."""
+
+    def __init__(self, rapidapi: FakeRapidAPI, provider: ProviderConfig) -> None:
+        super().__init__(provider.name)
+        self.rapidapi = rapidapi
+        self.provider = provider
+        known = {one.name: one.host for members in PROVIDERS.values() for one in members}
+        # the caller's own: its contract is not known
+        self.is_own = known.get(provider.name) != provider.host
+        self.is_behind_gateway = provider.auth is None and provider.host.endswith(".rapidapi.com")
+        self.endpoints = {} if self.is_own else ENDPOINTS[provider.name]
+        self.answers: dict[str, Any] = {}
+        # by endpoint; None: whatever is asked
+        self.faults: dict[str | None, tuple[Fault, int | None]] = {}
+        self.delay = 0.0
+        self.quota, self.limit, self.resets_at = 10_000, 10_000, time.monotonic() + 2_592_000.0
+
+    def addressed(self, target: str) -> Tuple[Optional[_Host], str]:
+        return self, target
+
+    def within(self, path: str) -> str:
+        """The path below the base_url's own."""
+        base = urlsplit(self.provider.base_url or "").path
+        return path[len(base) :] or "/" if base and f"{path}/".startswith(f"{base}/") else path
+
+    def names(self, path: str) -> list[str]:
+        """The path, and the platform's endpoints that lead there."""
+        routes = self.provider.routes or {}
+        return [
+            path,
+            *[
+                endpoint
+                for endpoint, route in routes.items()
+                if route.path == path and endpoint != path
+            ],
+        ]
+
+    def answer_to(self, path: str) -> list[Any] | None:
+        """What it was told to answer there, in a list of one."""
+        with self.lock:
+            for name in self.names(path):
+                if name in self.answers:
+                    return [self.answers[name]]
+        return None
+
+    def take_fault(self, path: str) -> Fault | None:
+        """The fault that the request in hand meets, one of its times used up."""
+        with self.lock:
+            for name in [*self.names(path), None]:
+                fault, times = self.faults.get(name, ("", 0))
+                if times == 0:
+                    continue
+                self.faults[name] = (fault, times if times is None else times - 1)
+                self.recovered.clear()
+                return fault
+            return None
+
+    def quota_headers(self, used: int) -> dict[str, str]:
+        """What RapidAPI tells of the plan with every answer, and the platform's ceiling that
+        says nothing of it.
+        """
+        with self.lock:
+            self.quota = max(0, self.quota - used)
+            return {
+                "X-RateLimit-Requests-Limit": str(self.limit),
+                "X-RateLimit-Requests-Remaining": str(self.quota),
+                "X-RateLimit-Requests-Reset": str(max(0, int(self.resets_at - time.monotonic()))),
+                "X-RateLimit-rapid-free-plans-hard-limit-Limit": "500000",
+                "X-RateLimit-rapid-free-plans-hard-limit-Remaining": "499999",
+                "X-RateLimit-rapid-free-plans-hard-limit-Reset": "2592000",
+            }
+
+
 class _Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one packet
     disable_nagle_algorithm = True
-    server: Any  # the _Host
+    server: Any  # the _Port
+    host: _Host
 
     def do_GET(self) -> None:
-        host = self.server
-        path, params = _split(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        host, target = self.server.addressed(self.path)
+        if host is None:
+            self._send(
+                404, {"message": "the path begins with a provider: /tiktok-scraper7/user/info"}
+            )
+            return
+        self.host = host
+        path, params = _split(target)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        host.rapidapi.requests.append(Received(host.provider.name, self.command, path, params, headers, body))
-        fault = host.take_fault()
+        host.rapidapi.requests.append(
+            Received(host.provider.name, self.command, path, params, headers, body)
+        )
+        path = host.within(path)
+        fault = host.take_fault(path)
         if host.delay:
             host.recovered.clear()
             host.recovered.wait(host.delay)
@@ -279,16 +486,20 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault in _GATEWAY:
             self.gateway(fault, path)
         elif fault in ("soft-error", "dead"):
-            self._send(200, _ENVELOPES[host.provider.name][fault], host.quota_headers(used=1))
+            self._send(200, ENVELOPES[host.provider.name][fault], host.quota_headers(used=1))
         else:
             _FAULTS[fault](self)
 
-    do_POST = do_GET
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def _send(self, status: int, payload: Any, headers: Mapping[str, str] = {}) -> None:
-        content = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        content = _encoded(payload)
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(content)),
+            **headers,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
@@ -297,16 +508,24 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def gateway(self, fault: str, path: str) -> None:
-        host, (status, text) = self.server, _GATEWAY[fault]
+        host, (status, text) = self.host, _GATEWAY[fault]
         if fault.startswith("quota"):
             with host.lock:
                 host.quota = 0
         payload = text if isinstance(text, dict) else {"message": text.format(path=path)}
-        self._send(status, payload, {"X-RapidAPI-Proxy-Response": "true",
-                                     **(host.quota_headers(used=0) if status == 429 else {})})
+        self._send(
+            status,
+            payload,
+            {
+                "X-RapidAPI-Proxy-Response": "true",
+                **(host.quota_headers(used=0) if status == 429 else {}),
+            },
+        )
 
     def html(self) -> None:
-        self._send(200, b"<html><body>Down for maintenance</body></html>", {"Content-Type": "text/html"})
+        self._send(
+            200, b"<html><body>Down for maintenance</body></html>", {"Content-Type": "text/html"}
+        )
 
     def empty(self) -> None:
         self._send(200, b"")
@@ -316,38 +535,71 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def hang(self) -> None:
-        self.server.recovered.wait()
+        self.host.recovered.wait()
         self.close_connection = True
 
     def disconnect(self) -> None:
         self.close_connection = True
 
 
-_FAULTS: Dict[Any, Callable[[_Handler], None]] = {
-    "html": _Handler.html, "empty": _Handler.empty, "cut": _Handler.cut, "hang": _Handler.hang,
+_FAULTS: dict[Any, Callable[[_Handler], None]] = {
+    "html": _Handler.html,
+    "empty": _Handler.empty,
+    "cut": _Handler.cut,
+    "hang": _Handler.hang,
     "disconnect": _Handler.disconnect,
 }
 
-_TOO_SLOW = {"messages": "The request to the API has timed out. Please try again later, or contact the API provider",
-             "info": "Your Client (working) ---> Gateway (working) ---> API (took too long to respond)"}
+_TOO_SLOW = {
+    "messages": (
+        "The request to the API has timed out. Please try again later, or contact the API provider"
+    ),
+    "info": "Your Client (working) ---> Gateway (working) ---> API (took too long to respond)",
+}
 
-# What the gateway says, with which status: seen in three or more places, but for the timeout with a 200 (one or two).
-_GATEWAY: Mapping[Any, Tuple[int, Any]] = {
-    "invalid-key": (401, "Invalid API key. Go to https://docs.rapidapi.com/docs/keys for more info."),
+# What the gateway says, with which status: seen in three or more places, but for the timeout with a
+# 200 (one or two).
+_GATEWAY: Mapping[Any, tuple[int, Any]] = {
+    "invalid-key": (
+        401,
+        "Invalid API key. Go to https://docs.rapidapi.com/docs/keys for more info.",
+    ),
     "disabled-endpoint": (401, "This endpoint is disabled for your subscription"),
     "blocked": (401, "Blocked User. Please contact your API provider."),
     "not-subscribed": (403, "You are not subscribed to this API."),
     "no-endpoint": (404, "Endpoint '{path}' does not exist"),
     "delisted": (404, "API doesn't exists"),
-    "quota": (429, "You have exceeded the MONTHLY quota for Requests on your current plan, BASIC. "
-                   "Upgrade your plan at https://example.invalid/pricing"),
-    "quota-daily": (429, "You have exceeded the DAILY quota for Credits on your current plan, BASIC."),
-    "per-second": (429, "You have exceeded the rate limit per second for your plan, BASIC, by the API provider"),
-    "per-minute": (429, "You have exceeded the rate limit per minute for your plan, BASIC, by the API provider"),
-    "per-hour": (429, "You have exceeded the rate limit per hour for your plan, BASIC, by the API provider"),
+    "quota": (
+        429,
+        (
+            "You have exceeded the MONTHLY quota for Requests on your current plan, BASIC. "
+            "Upgrade your plan at https://example.invalid/pricing"
+        ),
+    ),
+    "quota-daily": (
+        429,
+        "You have exceeded the DAILY quota for Credits on your current plan, BASIC.",
+    ),
+    "per-second": (
+        429,
+        "You have exceeded the rate limit per second for your plan, BASIC, by the API provider",
+    ),
+    "per-minute": (
+        429,
+        "You have exceeded the rate limit per minute for your plan, BASIC, by the API provider",
+    ),
+    "per-hour": (
+        429,
+        "You have exceeded the rate limit per hour for your plan, BASIC, by the API provider",
+    ),
     "burst": (429, "Too many requests"),
-    "unreachable": (502, {"messages": "The API is unreachable, please contact the API provider",
-                          "info": "Your Client (working) ---> Gateway (working) ---> API (not working)"}),
+    "unreachable": (
+        502,
+        {
+            "messages": "The API is unreachable, please contact the API provider",
+            "info": "Your Client (working) ---> Gateway (working) ---> API (not working)",
+        },
+    ),
     "too-slow": (504, _TOO_SLOW),
     "timeout-in-200": (200, _TOO_SLOW),
     "gateway-fault": (500, "Oops, an error in the gateway has occurred."),
@@ -364,211 +616,118 @@ def _message(status: int) -> str:
         return f"status {status}"
 
 
-def _split(target: str) -> Tuple[str, Dict[str, str]]:
+def _split(target: str) -> tuple[str, dict[str, str]]:
     parts = urlsplit(target)
-    return parts.path, {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+    return parts.path, {
+        name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()
+    }
 
 
 def _asked_with(params: Params, body: bytes) -> Params:
-    """The query, or what a POST says in its JSON body."""
+    """The query, and the fields of a JSON body."""
     try:
-        return json.loads(body) if body else params
+        fields = json.loads(body) if body else {}
     except ValueError:
-        return {}
+        return params
+    return {**params, **fields} if isinstance(fields, dict) else params
 
 
-def _answer(host: _Host, method: str, path: str, params: Params, headers: Mapping[str, str]) -> Tuple[int, Any]:
+def _answer(
+    host: _Host, method: str, path: str, params: Params, headers: Mapping[str, str]
+) -> tuple[int, Any]:
     """What the gateway and the provider behind it say when nothing is wrong with them."""
-    if not headers.get("x-rapidapi-key"):
+    if host.is_behind_gateway and not headers.get("x-rapidapi-key"):
         return 401, {"message": _GATEWAY["invalid-key"][1]}
-    if headers.get("x-rapidapi-host") != host.provider.host:
+    if host.is_behind_gateway and headers.get("x-rapidapi-host") != host.provider.host:
         return 404, {"message": _GATEWAY["delisted"][1]}
-    if path not in host.endpoints or method != _METHODS.get((host.provider.name, path), "GET"):
+    told = host.answer_to(path)
+    if told is not None:
+        return _played(told[0], params)
+    if host.is_own:
+        return 200, {
+            "provider": host.provider.name,
+            "method": method,
+            "path": path,
+            "params": params,
+        }
+    if path not in host.endpoints or method != METHODS.get((host.provider.name, path), "GET"):
         return 404, {"message": _GATEWAY["no-endpoint"][1].format(path=path)}
+    return _played(host.endpoints[path], params)
+
+
+def _played(payload: Any, params: Params) -> tuple[int, Any]:
+    """An answer as ``FakeRapidAPI.answer`` takes it: (status, payload)."""
     try:
-        return 200, host.endpoints[path](params)
+        status, payload = _with_status(payload(dict(params)) if callable(payload) else payload)
+        return status, _encoded(payload)
     except KeyError as missing:
-        return 400, {"message": f"{missing.args[0]} is required"}
+        return 400, {"message": f"{missing.args[0] if missing.args else 'a parameter'} is required"}
+    except Exception as problem:  # the test's own function
+        return 500, {"message": f"the answer raised {type(problem).__name__}: {problem}"}
 
 
-# --- the payloads, in the shapes of rapidapi.md ---
-
-def _number(text: str, below: int = 1_000_000) -> int:
-    """Made up, and the same for the same text."""
-    return crc32(text.encode()) % below
-
-
-def _tiktok_user(params: Params) -> Any:
-    name = params["unique_id"]
-    return {"code": 0, "msg": "success", "processed_time": 0.1, "data": {
-        "user": {"id": str(_number(name)), "uniqueId": name, "nickname": name.title(), "signature": "",
-                 "avatarLarger": f"https://example.invalid/{name}.jpg", "verified": False,
-                 "secUid": f"MS4wLjABAAAA{_number(name):x}"},
-        "stats": {"followerCount": _number(name), "followingCount": _number(name, 1000),
-                  "heartCount": _number(name) * 10, "videoCount": _number(name, 500)},
-    }}
+def _with_status(payload: Any) -> tuple[int, Any]:
+    """(status, payload) as it is, a payload alone with 200."""
+    if not isinstance(payload, tuple):
+        return 200, payload
+    if (
+        len(payload) != 2
+        or isinstance(payload[0], bool)
+        or not isinstance(payload[0], int)
+        or not 200 <= payload[0] <= 999
+    ):
+        raise ValueError(f"an answer is a payload or (status, payload), not {payload!r:.60}")
+    return payload[0], payload[1]
 
 
-def _tiktok_posts(params: Params) -> Any:
-    name = params.get("unique_id") or params["user_id"]
-    videos = [{"video_id": f"v{_number(name)}{n}", "aweme_id": f"v{_number(name)}{n}", "title": f"Video {n}",
-               "play": "https://example.invalid/v.mp4", "play_count": 1000 + n, "digg_count": 100 + n,
-               "comment_count": 10 + n, "share_count": n, "create_time": 1734652800 + n, "duration": 15,
-               "author": {"unique_id": name}} for n in range(min(int(params.get("count", 10)), 35))]
-    return {"code": 0, "msg": "success", "data": {"videos": videos, "cursor": "1734652800000", "hasMore": True}}
+def _encoded(payload: Any) -> bytes:
+    return payload if isinstance(payload, bytes) else json.dumps(payload).encode()
 
 
-def _tiktok_video(params: Params) -> Any:
-    return {"code": 0, "msg": "success", "data": {"id": str(_number(params["url"])), "title": "A video",
-                                                  "play": "https://example.invalid/v.mp4"}}
+def _as_lists(providers: Providers) -> dict[str, list[ProviderConfig]]:
+    if not isinstance(providers, Mapping):
+        raise TypeError(
+            "providers is {platform: [ProviderConfig, …]}, as a registry takes it, not "
+            f"{type(providers).__name__}"
+        )
+    return {platform: list(members) for platform, members in providers.items()}
 
 
-def _looter_profile(params: Params) -> Any:
-    name = params["username"]
-    return {"status": True, "id": str(_number(name)), "username": name, "full_name": name.title(), "biography": "",
-            "is_private": False, "is_verified": False, "profile_pic_url_hd": f"https://example.invalid/{name}.jpg",
-            "edge_followed_by": {"count": _number(name)}, "edge_follow": {"count": _number(name, 1000)},
-            "edge_owner_to_timeline_media": {"count": 0, "edges": []}}
+def _recorded(folder: Path) -> dict[str, dict[str, Any]]:
+    """The answers that ``rapidfailover verify --record`` wrote into a folder, by provider and path.
+
+    What was recorded for other params answers too where nothing was for those that are asked.
+    """
+    records: dict[str, dict[str, list[Any]]] = {}
+    for file in sorted(folder.glob("*.json")):
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            params = {name: str(value) for name, value in record["sent"].items()}
+            answer = (record["status"], record["data"])
+            records.setdefault(record["provider"], {}).setdefault(record["path"], []).append(
+                (params, answer)
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise ValueError(
+                f"{file} is no answer that `verify --record` wrote: {problem!r}"
+            ) from None
+    if not records:
+        raise ValueError(
+            f"{folder} holds no answers: `rapidfailover verify --record {folder}` writes them"
+        )
+    return {
+        provider: {path: _replay(answers) for path, answers in paths.items()}
+        for provider, paths in records.items()
+    }
 
 
-def _looter_feed(params: Params) -> Any:
-    return {"items": [{"id": f"{params['id']}_{n}"} for n in range(int(params.get("count", 12)))],
-            "more_available": False}
+def _replay(answers: list[Any]) -> Callable[[Params], Any]:
+    def replay(params: Params) -> Any:
+        asked = {name: str(value) for name, value in params.items()}
+        return next((answer for sent, answer in answers if sent == asked), answers[0][1])
 
-
-def _looter_post(params: Params) -> Any:
-    return {"status": True, "id": str(_number(params["url"])), "shortcode": "Cexample"}
-
-
-def _statistics_profile(params: Params) -> Any:
-    name = params["url"].rstrip("/").rpartition("/")[2]
-    return {"meta": {"code": 200, "message": "OK"}, "data": {
-        "cid": f"INST:{_number(name)}", "socialType": "INST", "name": name.title(), "screenName": name,
-        "usersCount": _number(name), "avgER": 0.02, "avgInteractions": 120, "avgLikes": 100, "avgViews": 900,
-        "qualityScore": 0.8, "verified": False, "lastPosts": []}}
-
-
-def _statistics_posts(params: Params) -> Any:
-    return {"meta": {"code": 200, "message": "OK"}, "data": {"posts": [{"postID": f"{params['cid']}:1"}]}}
-
-
-def _statistics_post(params: Params) -> Any:
-    return {"meta": {"code": 200, "message": "OK"}, "data": {"postUrl": params["postUrl"], "likes": 100}}
-
-
-def _youtube_video(params: Params) -> Any:
-    return {"id": params["id"], "title": f"Video {params['id']}", "viewCount": str(_number(params["id"])),
-            "likeCount": 100, "channelId": "UCexample", "channelTitle": "Example", "publishedAt": "2024-12-20"}
-
-
-def _youtube_channel(params: Params) -> Any:
-    return {"title": params["id"], "avatar": [], "subscriberCount": _number(params["id"]),
-            "subscriberCountText": "some subscribers", "videosCount": 12}
-
-
-def _youtube_videos(params: Params) -> Any:
-    return {"data": [{"videoId": f"v{_number(params['id'])}", "title": "A video"}]}
-
-
-def _twitter_user(params: Params) -> Any:
-    name = params["screenname"]
-    return {"status": "active", "profile": name, "rest_id": str(_number(name)), "name": name.title(), "desc": "",
-            "avatar": f"https://example.invalid/{name}.jpg", "sub_count": _number(name),
-            "friends": _number(name, 1000), "statuses_count": _number(name, 5000), "protected": None}
-
-
-def _twitter_timeline(params: Params) -> Any:
-    return {"status": "ok", "timeline": [{"tweet_id": str(_number(params["screenname"])), "text": "A post"}],
-            "next_cursor": "c2"}
-
-
-def _twitter_tweet(params: Params) -> Any:
-    return {"status": "active", "id": params["id"], "text": "A post"}
-
-
-def _linkedin_person(params: Params) -> Any:
-    name = params["link"].rstrip("/").rpartition("/")[2]
-    return {"success": True, "status": 200, "data": {"firstName": name.title(), "publicIdentifier": name,
-                                                     "experiences": []}}
-
-
-def _linkedin_updates(params: Params) -> Any:
-    return {"success": True, "response": [{"postText": f"A post of {params['profile_url']}"}]}
-
-
-def _fresh_profile(params: Params) -> Any:
-    name = params["username"]
-    return {"success": True, "message": "success", "cost": 1,
-            "data": {"urn": f"ACoAA{_number(name):x}", "public_identifier": name, "first_name": name.title()}}
-
-
-def _fresh_posts(params: Params) -> Any:
-    return {"success": True, "message": "success", "cost": 1, "data": [{"urn": params["urn"], "text": "A post"}]}
-
-
-def _threads_user(params: Params) -> Any:
-    return {"data": {"user": {"username": params["username"], "follower_count": _number(params["username"])}}}
-
-
-def _threads_posts(params: Params) -> Any:
-    return {"data": {"user_id": params["user_id"], "posts": []}}
-
-
-def _threads_post(params: Params) -> Any:
-    return {"data": {"post_id": params["post_id"]}}
-
-
-# Errors inside a 200, by provider: its own error, and its word for content that is gone. Those of looter2 and
-# linkedin are assumed.
-_TIKTOK_ERRORS = {"soft-error": {"code": 500, "msg": "Internal error"},
-                  "dead": {"code": -1, "msg": "Url parsing is failed! Please check url."}}
-_LINKEDIN_ERRORS = {"soft-error": {"success": False, "message": "Something went wrong"},
-                    "dead": {"success": False, "message": "Profile not found"}}
-_ENVELOPES: Mapping[str, Mapping[str, Any]] = {
-    "tiktok-scraper7": _TIKTOK_ERRORS, "tiktok-feature": _TIKTOK_ERRORS, "tiktok-tikwm": _TIKTOK_ERRORS,
-    "instagram-looter2": {"soft-error": {"status": False, "errorMessage": "Something went wrong"},
-                          "dead": {"status": False, "errorMessage": "User not found"}},
-    "instagram-stats": {"soft-error": {"meta": {"code": 500, "message": "Internal error"}},
-                        "dead": {"meta": {"code": 404, "message": "Not found"}}},
-    "yt-api": {"soft-error": {"error": "Forbidden", "code": 403}, "dead": {"error": "Not found", "code": 404}},
-    "the-old-bird": {"soft-error": {"status": "error"}, "dead": {"status": "notfound"}},
-    "linkedin-realtime": _LINKEDIN_ERRORS, "linkedin-fresh": _LINKEDIN_ERRORS,
-    "threads-api4": {"soft-error": {"errors": [{"description": "Something went wrong"}]},
-                     "dead": {"data": None, "errors": [{"description": "Not found"}]}},
-}
-
-_METHODS = {("linkedin-realtime", "/person_deep"): "POST"}  # all others: GET
-
-_TIKTOK = {"/user/info": _tiktok_user, "/user/posts": _tiktok_posts, "/": _tiktok_video}
-
-_ENDPOINTS: Mapping[str, Mapping[str, Callable[[Params], Any]]] = {
-    "tiktok-scraper7": _TIKTOK, "tiktok-feature": _TIKTOK, "tiktok-tikwm": _TIKTOK,
-    "instagram-looter2": {"/profile": _looter_profile, "/user-feeds": _looter_feed, "/post": _looter_post},
-    "instagram-stats": {"/community": _statistics_profile, "/posts": _statistics_posts,
-                        "/posts/one": _statistics_post},
-    "yt-api": {"/video/info": _youtube_video, "/channel/about": _youtube_channel,
-               "/channel/videos": _youtube_videos},
-    "the-old-bird": {"/screenname.php": _twitter_user, "/timeline.php": _twitter_timeline,
-                     "/tweet.php": _twitter_tweet},
-    "linkedin-realtime": {"/person_deep": _linkedin_person, "/profile_updates": _linkedin_updates},
-    "linkedin-fresh": {"/api/v1/user/profile": _fresh_profile, "/api/v1/user/posts": _fresh_posts},
-    "threads-api4": {"/api/user/info": _threads_user, "/api/user/posts": _threads_posts,
-                     "/api/post/detail": _threads_post},
-}
-
-
-def _fake_rapidapi() -> Iterator[FakeRapidAPI]:
-    """A local RapidAPI, closed after the test."""
-    with FakeRapidAPI() as rapidapi:
-        yield rapidapi
-
-
-def _failover_client(fake_rapidapi: FakeRapidAPI) -> Iterator[FailoverClient]:
-    """A FailoverClient on ``fake_rapidapi``, closed after the test."""
-    with FailoverClient(fake_rapidapi.registry, api_key="not-a-real-key") as client:
-        yield client
+    return replay
 
 
 if "pytest" in sys.modules:  # not imported otherwise: the command line's demo takes this module too
-    _fixture: Any = sys.modules["pytest"].fixture
-    fake_rapidapi, failover_client = _fixture(_fake_rapidapi), _fixture(_failover_client)
+    from .pytest_plugin import failover_client, fake_rapidapi  # noqa: F401
