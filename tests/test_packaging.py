@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BELONGS = [path.relative_to(ROOT) for folder in ("rapidfailover", "tests", "tests/apps", "tests/benchmarks")
+BELONGS = [path.relative_to(ROOT) for folder in ("rapidfailover", "docs", "tests", "tests/apps", "tests/benchmarks")
            for path in (ROOT / folder).iterdir() if path.is_file() and path.suffix != ".pyc"]
-TOP = ["LICENSE", "README.md", "CHANGELOG.md", "Makefile", "setup.cfg", "setup.py"]
+TOP = ["LICENSE", "README.md", "CHANGELOG.md", "Makefile", "mkdocs.yml", "setup.cfg", "setup.py"]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_sdist_has_all_and_its_tests_pass_from_it(built, tmp_path):
     unpacked, = tmp_path.iterdir()
     missing = [str(path) for path in [*map(Path, TOP), *BELONGS] if not (unpacked / path).exists()]
     assert not missing
-    chosen = ["test_gateway.py", "test_input.py", "test_readme.py"]  # all of them: make test-all
+    chosen = ["test_gateway.py", "test_input.py", "test_docs.py"]  # all of them: make test-all
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{name}" for name in chosen)], cwd=unpacked,
                           env={**os.environ, "PYTHONPATH": str(unpacked)}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:]

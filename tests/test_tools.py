@@ -10,7 +10,7 @@ from conftest import KEY, Upstream, http
 
 from rapidfailover import FailoverClient, ProviderConfig, ProviderRegistry
 
-WEATHER = ProviderRegistry({"weather": [ProviderConfig("sunny", "sunny.example", 1)]})
+WEATHER = ProviderRegistry({"weather": [ProviderConfig("sunny", "sunny.p.rapidapi.com", 1)]})
 
 
 @pytest.fixture
@@ -30,15 +30,15 @@ def no_name_is_looked_up(monkeypatch):
 
 @responses.activate
 def test_responses(client):
-    responses.get("https://sunny.example/now", json={"celsius": 5})
+    responses.get("https://sunny.p.rapidapi.com/now", json={"celsius": 5})
     assert client.call("weather", "/now", {"place": "Oslo"}).data == {"celsius": 5}
-    assert responses.calls[0].request.url == "https://sunny.example/now?place=Oslo"
-    assert responses.calls[0].request.headers["X-RapidAPI-Host"] == "sunny.example"
+    assert responses.calls[0].request.url == "https://sunny.p.rapidapi.com/now?place=Oslo"
+    assert responses.calls[0].request.headers["X-RapidAPI-Host"] == "sunny.p.rapidapi.com"
 
 
 def test_requests_mock(client):
     with requests_mock.Mocker() as mock:
-        mock.get("https://sunny.example/now", json={"celsius": 5})
+        mock.get("https://sunny.p.rapidapi.com/now", json={"celsius": 5})
         assert client.call("weather", "/now", {"place": "Oslo"}).data == {"celsius": 5}
     assert mock.last_request.qs == {"place": ["oslo"]}
 

@@ -2,7 +2,6 @@
 
 import gc
 import gzip
-import io
 import os
 import socket
 import subprocess
@@ -10,17 +9,17 @@ import sys
 import threading
 import time
 import zlib
-from http.client import parse_headers
 from pathlib import Path
 
 import pytest
+import requests
+import urllib3.util.connection
 from conftest import KEY, NO_RETRY, Upstream, http, in_threads
-from faults import Heartbeat, World, hello_dripped, read_head, tunnel, unread
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from faults import Heartbeat, World, read_head, tunnel, unread
 
 from rapidfailover import AllProvidersFailed, FailoverClient, ProviderConfig, ProviderRegistry
-from rapidfailover.wire import Names, _Connection, _parse_headers, _sockets
+from rapidfailover.names import Names
+from rapidfailover.sockets import open_sockets
 
 GOOD = b'{"ok": true}'
 
@@ -59,8 +58,19 @@ def deflate(body, wbits=15):
     http(b'{"ok": true, "deep": ' + b"[" * 150 + b"]" * 150 + b', "flat": [' + b"[]," * 1000 + b'"[[[["]}'),
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n" + GOOD[:5] + b"\r\n7\r\n" + GOOD[5:] + b"\r\n0\r\n\r\n",
     b"HTTP/1.1 100 Continue\r\n\r\n" + http(GOOD),
-], ids=["plain", "201", "BOM", "UTF-16", "wrong charset", "gzip", "x-gzip", "zlib", "bare deflate", "identity",
-        "until close", "length twice", "many brackets", "chunked", "after a 100"])
+    *(http(GOOD, Content_Encoding=name) for name in ("UTF-8", "none", "binary", "aws-chunked", "", "gzip2", "a" * 900)),
+    *(http(gzip.compress(GOOD), Content_Encoding=name) for name in ("gzip, identity", "UTF-8, gzip")),
+    http(gzip.compress(gzip.compress(GOOD)), Content_Encoding="gzip, gzip"),
+    http(gzip.compress(deflate(GOOD)), Content_Encoding="deflate, gzip"),
+    http(gzip.compress(GOOD[:5]) + gzip.compress(GOOD[5:]), Content_Encoding="gzip"),
+    *(http(gzip.compress(GOOD) + padding, Content_Encoding="gzip") for padding in (b"\0", b"\0" * 600, b"\r\n", b"\r", GOOD)),
+    http(deflate(GOOD) + b"\0\0", Content_Encoding="deflate"),
+    *(http(GOOD, length=length) for length in ("0000012", "+12", "", "12, 012", "many", -1)),
+    b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Length: 012\r\n\r\n" + GOOD,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\nc\r\n" + GOOD + b"\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nc;x=y\r\n" + GOOD + b"\r\n0\r\nX: y\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n" + b"X-Long: %b\r\n" % (b"y" * 60_000) * 98 + b"\r\n" + GOOD,
+], ids=lambda answer: " ".join(answer.decode("latin-1").partition("\r\n\r\n")[0].split()[3:9])[:60])
 def test_a_whole_body_of_json_is_read(answer):
     with Upstream(answer) as upstream:
         assert ask(upstream).data["ok"] is True
@@ -71,12 +81,40 @@ def test_utf8_is_utf8_whatever_the_charset_says():
         assert ask(upstream).data == ["größe"]
 
 
+@pytest.mark.parametrize("charset", ["ISO-8859-1", "windows-1251", "GBK", '"Shift_JIS"', "EUC-KR", "utf-16-le"])
+def test_json_is_read_in_the_charset_that_the_answer_names(charset):
+    words = {"ISO-8859-1": "größe", "windows-1251": "размер", "GBK": "大小和名称", "EUC-KR": "크기와이름"}.get(charset, "サイズと名前")
+    body = ('["%s"]' % words).encode(charset.strip('"'))
+    with Upstream(http(body, Content_Type=f"application/json; charset={charset}")) as upstream:
+        assert ask(upstream).data == [words]
+
+
+@pytest.mark.parametrize("charset", ["", "; charset=utf-8", "; charset=hex", "; charset=nonsense", "; charset=idna"])
+def test_one_byte_that_is_no_utf8_costs_one_character(charset):
+    with Upstream(http(b'["gr\xf6\xc3\x9fe"]', Content_Type="application/json" + charset)) as upstream:
+        assert ask(upstream).data == ["gr\ufffdße"]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+def test_a_head_in_two_pieces_before_a_long_body(pause):
+    """One read takes the end of the head and the beginning of the body, as much as the reader's buffer holds."""
+    body = b'["' + b"x" * 600_000 + b'"]'
+    answer = http(body)
+
+    def in_two(connection):
+        connection.sendall(answer[:20])
+        time.sleep(pause)
+        connection.sendall(answer[20:])
+
+    with Upstream(in_two) as upstream:
+        assert ask(upstream).data == ["x" * 600_000]
+
+
 # --- bodies that are not ---
 
 @pytest.mark.parametrize("answer, why", [
     (http(b""), "empty"),
     (http(b"  \n"), "empty"),
-    (http(b"", "204 No Content"), "empty"),
     (http(b"<html>down</html>"), "not JSON"),
     (http(b'{"ok": tru'), "not JSON"),
     (http(b"\xff\xfe\xfd"), "not JSON"),
@@ -92,14 +130,15 @@ def test_utf8_is_utf8_whatever_the_charset_says():
     (http(b'{"n": 1e999}'), "not JSON"),
     (http(b'{"n": ' + b"9" * 5000 + b".0}"), "not JSON"),
     (http(GOOD, length=400), "12 bytes"),
-    (http(GOOD, length=-1), "announced"),
-    (http(GOOD, length="many"), "announced"),
     (http(gzip.compress(GOOD)[:-4], Content_Encoding="gzip"), "cut short"),
-    (http(gzip.compress(GOOD) + GOOD, Content_Encoding="gzip"), "something follows"),
     (http(gzip.compress(GOOD)[:-8] + b"12345678", Content_Encoding="gzip"), "incorrect data check"),
     (http(GOOD, Content_Encoding="gzip"), "incorrect header check"),
-    (http(GOOD, Content_Encoding="br"), "unknown content encoding"),
-    (http(GOOD, Content_Encoding="gzip, gzip"), "unknown content encoding"),
+    (http(GOOD, Content_Encoding="br"), "was not offered"),
+    (http(GOOD, Content_Encoding="gzip, ZSTD"), "was not offered"),
+    (http(gzip.compress(GOOD), Content_Encoding="gzip, gzip"), "incorrect header check"),
+    (http(gzip.compress(GOOD), Content_Encoding=", ".join(["gzip"] * 6)), "too many"),
+    (http(gzip.compress(GOOD) + gzip.compress(b" ")[:-6], Content_Encoding="gzip"), "cut short"),
+    (http(gzip.compress(b"") * 10_001, Content_Encoding="gzip"), "too many"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n" + GOOD[:5] + b"\r\n7\r\n" + GOOD[5:8], "ncomplete"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + GOOD, "bad payload"),
 ], ids=lambda value: value if isinstance(value, str) else "")
@@ -110,11 +149,25 @@ def test_anything_else_with_a_200_is_a_bad_payload(answer, why):
     assert attempt.detail.startswith("bad payload: ") and why in attempt.detail
 
 
+def test_a_204_is_not_found():
+    with Upstream(http(b"", "204 No Content")) as upstream:
+        attempt = ask(upstream)
+    assert (attempt.status, attempt.action, attempt.detail, attempt.retries) == (204, "not found", "no content", 0)
+
+
 def test_a_body_over_the_limit_is_a_bad_payload():
     body = b'["' + b"x" * 1000 + b'"]'
     with Upstream(http(body)) as upstream:
         assert ask(upstream, max_body=len(body)).data == ["x" * 1000]
         assert "longer than 1003 bytes" in ask(upstream, max_body=len(body) - 1).detail
+
+
+def test_a_body_in_tiny_chunks_may_be_as_long_as_any():
+    """Its framing, the CRLF after each chunk included, is five times as long."""
+    body = b'["' + b"x" * 70_000 + b'"]'
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    with Upstream(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks) as upstream:
+        assert ask(upstream, max_body=len(body)).data == ["x" * 70_000]
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -146,7 +199,7 @@ def test_a_body_that_drips_is_left_when_the_time_is_over():
 
     with Upstream(drip) as upstream:
         attempt = ask(upstream, timeout=0.3)
-    assert attempt.action == "timeout" and 0.25 < attempt.elapsed < 0.6
+    assert attempt.action == "timeout" and 0.25 < attempt.elapsed < 1.5
 
 
 def test_the_body_of_an_error_is_read_for_its_words_only_and_changes_nothing():
@@ -247,9 +300,47 @@ def test_no_retry_where_it_would_help_nobody(answer):
 
 
 def test_the_retry_gets_what_is_left_of_the_attempt():
-    with Upstream(http(b"", "503 Oops"), lambda connection: time.sleep(3)) as upstream:
-        attempt = ask(upstream, matrix={}, timeout=0.7)
-    assert attempt.action == "timeout" and attempt.retries == 1 and attempt.elapsed < 0.9
+    def late(connection):
+        time.sleep(1.0)
+        connection.sendall(http(b"", "503 Oops"))
+
+    with Upstream(late, lambda connection: time.sleep(4)) as upstream:
+        attempt = ask(upstream, matrix={}, timeout=2.0)
+    assert attempt.action == "timeout" and attempt.retries == 1 and attempt.elapsed < 2.7  # the whole anew were 3.1
+
+
+def test_a_server_that_hangs_up_on_a_kept_connection_is_asked_three_times_at_most_and_all_are_counted():
+    state = {"ok": True}
+
+    def serve(connection):
+        while read_head(connection) and state["ok"]:
+            connection.sendall(http(GOOD, Connection="keep-alive"))
+            served.append(1)
+        hung_up.append(1)
+
+    served, hung_up = [], []
+    with Upstream(accepted=serve) as upstream:
+        with FailoverClient(ProviderRegistry({"raw": [upstream.provider()]}), api_key=KEY, refresh=False, max_stale=0) as client:
+            client.call("raw", "/thing")
+            state["ok"] = False
+            with pytest.raises(AllProvidersFailed) as caught:
+                client.call("raw", "/thing")
+    assert caught.value.attempts[0].retries + 1 == len(hung_up) <= 3
+
+
+@pytest.mark.filterwarnings("ignore:.*unclosed.*")  # urllib3 1.26 leaves the socket open when the name does not match
+def test_a_certificate_that_fails_is_not_tried_again(tmp_path, monkeypatch):
+    world = World(tmp_path)
+    upstream = world.upstream(http(GOOD), tls=world.context("other.test"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", world.bundle)
+    provider = ProviderConfig("raw", "raw.p.rapidapi.com", 1, base_url=f"https://localhost:{upstream.port}")
+    with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY, refresh=False) as client:
+        with pytest.raises(AllProvidersFailed, match="SSLCertVerificationError") as caught:
+            client.call("raw", "/thing")
+    assert caught.value.attempts[0].retries == 0
+    del caught
+    gc.collect()
+    world.close()
 
 
 # --- what must not happen between requests ---
@@ -321,7 +412,7 @@ def test_only_what_can_be_inflated_under_a_limit_is_offered():
         ask(upstream)
     head = upstream.received[0].decode().lower()
     assert "accept-encoding: gzip, deflate\r\n" in head
-    assert head.startswith("get /thing?q=1 http/1.1\r\n") and "host: raw.example" in head
+    assert head.startswith("get /thing?q=1 http/1.1\r\n") and "host: raw.p.rapidapi.com" in head
 
 
 # --- pools ---
@@ -364,6 +455,28 @@ def test_connections_are_kept_and_shared_by_threads():
             in_threads(32, lambda number: [client.call("raw", "/thing") for _ in range(10)])
             assert len(connections) <= 32
         listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_warm_burst_of_128_threads_opens_no_connection():
+    opened = []
+    all_ask = threading.Barrier(128, timeout=60)
+
+    def serve(connection):
+        opened.append(connection)
+        while True:
+            head = read_head(connection)
+            if not head:
+                return
+            if b"q=first" not in head:
+                all_ask.wait()  # so that each thread needs a connection of its own
+            connection.sendall(http(Connection="keep-alive"))
+
+    with Upstream(accepted=serve) as upstream:
+        with FailoverClient(ProviderRegistry({"raw": [upstream.provider()]}), api_key=KEY, timeout=60.0, deadline=60.0) as client:
+            client.call("raw", "/thing", {"q": "first"})  # until it is known to answer, few go at a time
+            for burst in range(3):
+                in_threads(128, lambda number: client.call("raw", "/thing", {"q": number}))
+                assert len(opened) == 128
 
 
 def test_each_provider_has_a_pool_of_its_own(rapidapi, client):
@@ -435,15 +548,23 @@ def tls_proxy(tmp_path, monkeypatch):
     world.close()
 
 
+def hello_dripped(connection):
+    """A handshake record of 8 KiB, a byte at a time, for as long as this test cares."""
+    connection.sendall(b"\x16\x03\x03\x20\x00")
+    for _ in range(100):
+        connection.sendall(b"\0")
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("play", [hello_dripped, unread])
 def test_tls_within_tls_is_in_time(tls_proxy, play):
     port = tls_proxy.upstream(accepted=play).port
-    provider = ProviderConfig("raw", "raw.example", 1, base_url=f"https://target.example:{port}")
+    provider = ProviderConfig("raw", "raw.p.rapidapi.com", 1, base_url=f"https://target.example:{port}")
     with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY, refresh=False, timeout=0.6) as client, Heartbeat() as heartbeat:
         began = time.monotonic()
         with pytest.raises(AllProvidersFailed, match="timeout"):
             client.call("raw", "/thing")
-        assert time.monotonic() - began < 0.65 + heartbeat.hiccups(began)
+        assert time.monotonic() - began < 1.0 + heartbeat.hiccups(began)  # the peers stay for longer
 
 
 def test_what_is_left_over_of_tls_within_tls_is_nobodys(tls_proxy):
@@ -456,42 +577,48 @@ def test_what_is_left_over_of_tls_within_tls_is_nobodys(tls_proxy):
         return http(body, Connection="keep-alive") + evil
 
     with answering(long, tls=tls_proxy.context("target.example")) as upstream:
-        provider = ProviderConfig("raw", "raw.example", 1, base_url=f"https://target.example:{upstream.port}")
+        provider = ProviderConfig("raw", "raw.p.rapidapi.com", 1, base_url=f"https://target.example:{upstream.port}")
         assert [result.data.get("for") for result in asked_twice(provider)] == ["one", "two"]
 
 
-def test_a_head_is_limited_by_itself():
+def test_a_long_head_is_read_in_time():
     cookie = b"Set-Cookie: " + b"a=b;" * 15_000 + b"\r\n"
     with Upstream(b"HTTP/1.1 200 OK\r\n" + cookie * 90 + b"\r\n" + GOOD) as upstream:
-        attempt = ask(upstream)
-        assert attempt.action == "unavailable" and attempt.elapsed < 1.0
+        began = time.thread_time()
+        assert ask(upstream, timeout=20.0).data
+        assert time.thread_time() - began < 1.0
 
 
 def test_many_brackets_take_no_time():
     with Upstream(http(b"[" + b"[]," * 500_000 + b"1]")) as upstream:
-        assert ask(upstream).elapsed < 2.0
+        began = time.thread_time()
+        assert ask(upstream, timeout=20.0).data
+        assert time.thread_time() - began < 2.0
 
 
 # --- names ---
 
-def test_a_name_for_which_there_is_no_thread_is_no_connection(monkeypatch):
-    def refuse(thread):
-        raise RuntimeError("can't start new thread")
+def test_a_name_for_which_there_is_no_thread_is_looked_up_in_the_callers(monkeypatch):
+    """Python 3.12 starts no thread while it shuts down."""
+    start = threading.Thread.start
 
-    provider = ProviderConfig("raw", "raw.example", 1)
-    with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY, refresh=False, matrix=NO_RETRY) as client:
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", refuse)
-            with pytest.raises(AllProvidersFailed, match="unavailable"):
-                client.call("raw", "/thing")
+    def refuse(thread):
+        if thread.name.startswith("rapidfailover"):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    with Upstream(http(GOOD)) as upstream:
+        provider = ProviderConfig("raw", "raw.p.rapidapi.com", 1, base_url=f"http://localhost:{upstream.port}")
+        with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY, refresh=False, matrix=NO_RETRY) as client:
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", refuse)
+                assert client.call("raw", "/thing").data == {"ok": True}
 
 
 def test_too_many_names_at_once_wait_for_their_turn_and_each_is_looked_up_once(monkeypatch):
     looked_up = []
 
     def getaddrinfo(host, *args):
-        if socket.AI_NUMERICHOST in args:
-            raise socket.gaierror(socket.EAI_NONAME, "a name")
         looked_up.append(host)
         time.sleep(0.2)
         return [host]
@@ -506,44 +633,91 @@ def test_too_many_names_at_once_wait_for_their_turn_and_each_is_looked_up_once(m
 
 def test_the_password_of_a_proxy_is_not_told(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://u:pr0xyPassw0rd@127.0.0.1:99999")
-    with FailoverClient(ProviderRegistry({"raw": [ProviderConfig("raw", "raw.example", 1)]}), api_key=KEY, refresh=False) as client:
+    with FailoverClient(ProviderRegistry({"raw": [ProviderConfig("raw", "raw.p.rapidapi.com", 1)]}), api_key=KEY, refresh=False) as client:
         with pytest.raises(AllProvidersFailed) as caught:
             client.call("raw", "/thing")
     assert "pr0xyPassw0rd" not in str(caught.value)
 
 
-# --- headers ---
+# --- what others have put in place of socket's and urllib3's functions ---
 
-@settings(max_examples=500, deadline=None)
-@given(st.lists(st.binary(max_size=12) | st.sampled_from([
-    b"Content-Length: 3", b"X: y", b"X:y", b"x:\ty ", b"X:", b"X : y", b" folded", b"\tfolded", b"no colon", b": none", b"X: a:b", b"Set-Cookie: a=b",
-    b"Content-Type: multipart/mixed; boundary=x", b"Content-Type: message/rfc822", b"X: \xff", b"X\xff: y", b"X: a\rb", b"From me"]), max_size=6))
-def test_headers_are_what_http_client_makes_of_them(lines):
-    head = b"".join(line.replace(b"\n", b"") + b"\r\n" for line in lines) + b"\r\n"
-    ours, theirs = _parse_headers(io.BytesIO(head)), parse_headers(io.BytesIO(head))
-    assert ours.items() == theirs.items() and list(map(type, ours.defects)) == list(map(type, theirs.defects)) and str(ours) == str(theirs)
-    assert ours.is_multipart() == theirs.is_multipart() and (ours.is_multipart() or ours.get_payload() == theirs.get_payload())
+def bound(*args, **kwargs):
+    """A well-known recipe: bind each socket to a source address."""
+    sock = REAL_SOCKET(*args, **kwargs)
+    if "fileno" not in kwargs:
+        bound.made += 1
+    return sock
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.text(st.characters(max_codepoint=0x17f), max_size=6), st.text(st.characters(max_codepoint=0x17f), max_size=6))
-def test_headers_go_out_as_http_client_would_send_them(name, value):
-    def sent(kind):
-        connection = kind("host.example")
-        connection.putrequest("GET", "/")
-        try:
-            connection.putheader(name, value)
-        except ValueError as refused:  # UnicodeEncodeError is one
-            return type(refused)
-        return connection._buffer
+REAL_SOCKET = socket.socket
+REAL_CREATE, REAL_GETADDRINFO = urllib3.util.connection.create_connection, socket.getaddrinfo
 
-    assert sent(_Connection) == sent(_Connection.__mro__[1])
 
+def pinned(address, *args, **kwargs):
+    return REAL_CREATE(("127.0.0.1", address[1]), *args, **kwargs)
+
+
+def four_arguments(host, port, family, kind):
+    return REAL_GETADDRINFO("127.0.0.1", port, family, kind)
+
+
+@pytest.mark.parametrize("owner, name, patch", [
+    (socket, "socket", bound), (urllib3.util.connection, "create_connection", pinned), (socket, "create_connection", pinned),
+    (socket, "getaddrinfo", four_arguments),
+], ids=["socket.socket", "urllib3's create_connection", "socket.create_connection", "getaddrinfo"])
+def test_a_replaced_function_is_honoured(monkeypatch, tmp_path, owner, name, patch):
+    bound.made = 0
+    world = World(tmp_path)
+    upstream = world.upstream(http(GOOD), tls=world.context("localhost" if patch is bound else "pinned.example"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", world.bundle)
+    monkeypatch.setenv("NO_PROXY", "*")
+    where = "localhost" if patch is bound else "pinned.example"
+    provider = ProviderConfig("raw", "raw.p.rapidapi.com", 1, base_url=f"https://{where}:{upstream.port}")
+    with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY, refresh=False, matrix=NO_RETRY) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, patch)
+            assert client.call("raw", "/thing").data == {"ok": True}
+    assert bound.made == (patch is bound) or bound.made > 1
+    world.close()
+
+
+def test_addresses_are_tried_side_by_side(monkeypatch, tmp_path):
+    """Three that never answer have a quarter second's head start each, and not all the time that there is."""
+    world = World(tmp_path)
+    upstream = world.upstream(http(GOOD))
+    ports = [world.full] * 3 + [upstream.port]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, *args: [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", one)) for one in ports])
+    provider = ProviderConfig("raw", "raw.p.rapidapi.com", 1, base_url=f"http://localhost:{upstream.port}")
+    with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY, refresh=False, matrix=NO_RETRY, timeout=5.0) as client:
+        result = client.call("raw", "/thing")
+    assert result.data == {"ok": True} and 0.7 < result.elapsed < 2.0
+    world.close()
+
+
+def test_a_session_request_that_a_tool_has_wrapped_is_where_calls_enter(monkeypatch):
+    seen, plain = [], requests.Session.request
+
+    def traced(self, method, url, **kwargs):
+        seen.append((method, url, dict(kwargs["headers"])))
+        kwargs["headers"]["X-Trace"] = "1"
+        return plain(self, method, url, **kwargs)
+
+    with Upstream(http(GOOD)) as upstream:
+        monkeypatch.setattr(requests.Session, "request", traced)
+        assert ask(upstream).data == {"ok": True}
+        head = upstream.received[0].decode().lower()
+    (method, url, headers), = seen
+    assert (method, url.rpartition("/")[2]) == ("GET", "thing?q=1") and KEY not in str(headers)
+    assert "x-trace: 1" in head and KEY in head and "authorization" not in head
+
+
+# --- the environment ---
 
 def test_a_change_of_the_environment_is_seen_by_the_next_call(tmp_path, monkeypatch):
     world = World(tmp_path)
     upstream = world.upstream(http(GOOD), tls=world.context("localhost"))
-    provider = ProviderConfig("raw", "raw.example", 1, base_url=f"https://localhost:{upstream.port}")
+    provider = ProviderConfig("raw", "raw.p.rapidapi.com", 1, base_url=f"https://localhost:{upstream.port}")
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
     with FailoverClient(ProviderRegistry({"raw": [provider]}), api_key=KEY, refresh=False, matrix=NO_RETRY, max_stale=0) as client:
@@ -564,7 +738,7 @@ def test_a_client_that_is_dropped_leaves_no_connection_open():
     with answering(right) as upstream:
         client = FailoverClient(ProviderRegistry({"raw": [upstream.provider()]}), api_key=KEY, refresh=False)
         client.call("raw", "/thing", {"q": "1"})
-        connections = [sock for sock in _sockets._all if sock.fileno() >= 0 and sock.getpeername()[1] == upstream.port]
+        connections = [sock for sock in open_sockets._all if sock.fileno() >= 0 and sock.getpeername()[1] == upstream.port]
         assert len(connections) == 1
         del client
         gc.collect()

@@ -1,6 +1,7 @@
 """A copy under another name, beside another version that is installed: both work, nothing of one leaks into the other."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,32 @@ def test_the_copy_has_its_licence_and_says_what_it_is(tree):
     assert (copy / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
     assert (copy / "VENDORED").read_text().startswith("rapidfailover 0.")
     assert (copy / "py.typed").exists() and not list(copy.glob("*.pyc"))
+
+
+def test_the_copy_names_the_commit_it_was_made_from(tree):
+    told = (tree / "acme" / "vendor" / "failover" / "VENDORED").read_text()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    assert f"(commit {commit})" in told if commit else "commit" not in told
+
+
+def test_outside_git_a_copy_names_no_commit(tmp_path):
+    shutil.copytree(ROOT / "rapidfailover", tmp_path / "source" / "rapidfailover", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "source")
+    done = subprocess.run(["make", "vendor", f"DEST={tmp_path / 'copy'}"], cwd=tmp_path / "source", capture_output=True, text=True,
+                          env={**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    told = (tmp_path / "copy" / "VENDORED").read_text()
+    assert "commit" not in told and re.match(r"rapidfailover \d+\.\d+\.\d+, copied by", told)
+
+
+def test_the_copy_passes_mypy_strict_without_redis(tree):
+    """Without site-packages mypy finds no requests either: what it says of that is not the question."""
+    checked = subprocess.run([sys.executable, "-m", "mypy", "--strict", "--no-site-packages", "--cache-dir", os.devnull, "acme/vendor/failover"],
+                             cwd=tree, capture_output=True, text=True)
+    said = checked.stdout.splitlines()
+    assert any('"requests"' in line for line in said), checked.stdout + checked.stderr
+    assert not [line for line in said if "redis" in line]
 
 
 def test_a_copy_is_renewed_but_nothing_of_yours_is_overwritten(tree):
