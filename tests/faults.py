@@ -1,6 +1,6 @@
 """What an upstream can do to a connection, byte by byte, and the upstreams that do it.
 
-``FAULTS`` is the README's table "What it survives". Everything plays on loopback; names end in ``.example`` and are
+``FAULTS`` is the table of docs/faults.md. Everything plays on loopback; names end in ``.example`` and are
 looked up by ``looked_up``.
 """
 
@@ -100,8 +100,8 @@ class Upstream:
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def provider(self, name="raw", priority=1):
-        return ProviderConfig(name, f"{name}.example", priority, base_url=f"http://127.0.0.1:{self.port}")
+    def provider(self, name="raw", priority=1, **options):
+        return ProviderConfig(name, f"{name}.p.rapidapi.com", priority, base_url=f"http://127.0.0.1:{self.port}", **options)
 
     def _serve(self):
         while True:
@@ -347,10 +347,10 @@ FAULTS = [
     Fault("TLS", "certificate of nobody we trust", NONE, secure(http(), authority=trustme.CA())),
     Fault("Send", "peer never reads", IN_TIME, plain(accepted=unread, receive_buffer=4096), lambda params: BIG),
     Fault("Send", "reset while we send", NONE, plain(accepted=reset_midway, receive_buffer=4096), lambda params: BIG),
-    Fault("Send", "idle connection closed under us", "data", plain(closed_at_the_second, http()), calls=2),
+    Fault("Send", "idle connection closed under us", "data, after a retry", plain(closed_at_the_second, http()), calls=2),
     *(Fault(phase, name, sees, plain(play)) for phase, name, sees, play in _ANY_ROUTE),
     Fault("Head", "101 headers", NONE, plain(GET_200 + b"X: y\r\n" * 101 + b"\r\n" + GOOD)),
-    Fault("Head", "100 Continue without end, in a flood", NONE, plain(pour(b"", CONTINUE * 100))),
+    Fault("Head", "100 Continue without end, in a flood", f"{NONE} or {IN_TIME}", plain(pour(b"", CONTINUE * 100))),
     Fault("Head", "headers without end", NONE, plain(pour(GET_200, b"X: y\r\n"))),
     Fault("Head", "a header line of 70 KB", NONE, plain(GET_200 + b"X: " + b"y" * 70_000 + b"\r\n\r\n" + GOOD)),
     Fault("Head", "a header line without a colon", "data", plain(GET_200 + b"garbage\r\nContent-Length: 3\r\n\r\n" + GOOD)),
@@ -377,7 +377,7 @@ FAULTS = [
     Fault("Body", "gzip bomb in a gzip", BAD, plain(http(bomb(), Content_Encoding="gzip"))),
     Fault("Body", "encoding we did not offer", BAD, plain(http(b"\x0b\x02\x80", Content_Encoding="br"))),
     Fault("Body", "empty", BAD, plain(http(b""))),
-    Fault("Body", "204", BAD, plain(http(b"", "204 No Content"))),
+    Fault("Body", "204", "404 not found: no content", plain(http(b"", "204 No Content"))),
     Fault("Body", "HTML", BAD, plain(http(b"<html>Sorry</html>", Content_Type="text/html"))),
     Fault("Body", "wrong charset", "data", plain(http('{"ok": "ü"}'.encode(), Content_Type="application/json; charset=hex"))),
     Fault("Body", "NaN", BAD, plain(http(b'{"ok": NaN}'))),

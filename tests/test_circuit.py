@@ -2,7 +2,7 @@
 
 import pytest
 
-from rapidfailover.circuit import Circuit
+from rapidfailover.circuit import Asker, Circuit
 
 
 def tripped(at=0.0, **fault):
@@ -128,44 +128,44 @@ def test_a_hold_outlasts_the_cooldown_and_the_other_way_round():
 
 # --- early trials: the refresh worker's ---
 
-def test_early_trials_come_after_two_seconds_and_then_double_to_five_minutes():
+def test_early_trials_come_after_two_seconds_and_then_double_to_a_minute():
     circuit, now, pauses = tripped(), 0.0, []
     while len(pauses) < 10:
-        pause = circuit.wait(now, early=True)
+        pause = circuit.wait(now, Asker(early=True))
         pauses.append(pause)
         now += pause
         circuit.open_until = 10 ** 6  # the cooldown is not the subject
-        circuit.fault(now, circuit.admit(now, 25.0, early=True))
-    assert pauses == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+        circuit.fault(now, circuit.admit(now, 25.0, Asker(early=True)))
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60, 60, 60]
 
 
 def test_an_early_trial_that_fails_leaves_the_cooldown_as_it_was():
     circuit = tripped()
-    circuit.fault(5.0, circuit.admit(5.0, 25.0, early=True))
+    circuit.fault(5.0, circuit.admit(5.0, 25.0, Asker(early=True)))
     assert circuit.error_count == 3 and circuit.open_until == 900.0
 
 
 def test_an_early_trial_that_succeeds_closes_it():
     circuit = tripped()
-    assert circuit.success(circuit.admit(5.0, 25.0, early=True)) is True
+    assert circuit.success(circuit.admit(5.0, 25.0, Asker(early=True))) is True
     assert circuit.admit(5.0, 25.0) is not None
 
 
 def test_there_is_one_trial_at_a_time_early_or_not():
     circuit = tripped()
-    circuit.admit(890.0, 25.0, early=True)
-    assert circuit.admit(891.0, 25.0, early=True) is None
+    circuit.admit(890.0, 25.0, Asker(early=True))
+    assert circuit.admit(891.0, 25.0, Asker(early=True)) is None
     assert circuit.admit(905.0, 25.0) is None  # half-open by now, but one is under way
 
 
 def test_nobody_is_early_at_a_provider_that_429s_opened_or_that_is_held():
-    assert tripped(rate_limited=True).wait(10.0, early=True) == 890
+    assert tripped(rate_limited=True).wait(10.0, Asker(early=True)) == 890
     held = tripped()
     held.hold(0.0, 60)
-    assert held.wait(10.0, early=True) == 50
+    assert held.wait(10.0, Asker(early=True)) == 50
 
 
 def test_a_trial_of_the_worker_after_the_cooldown_is_like_any_other():
     circuit = tripped()
-    circuit.fault(900.0, circuit.admit(900.0, 25.0, early=True))
+    circuit.fault(900.0, circuit.admit(900.0, 25.0, Asker(early=True)))
     assert circuit.wait(900.0) == 20 * 60

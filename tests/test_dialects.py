@@ -58,7 +58,7 @@ def test_the_profile_comes_fresh_from_the_next_provider(rapidapi, client, platfo
     expected = client.call(platform, endpoint, params).data
     rapidapi.refuse(primary[0]) if fault == "refused" else rapidapi.fail(primary[0], fault)
     del rapidapi.requests[:]
-    result = client.call(platform, endpoint, params, timeout=0.4)
+    result = client.call(platform, endpoint, params, timeout=1.0)
     assert result.provider == secondary[0] and not result.stale
     for path in REQUIRED[platform]:
         assert field(result.data, path) == field(expected, path), path
@@ -78,17 +78,19 @@ def test_no_id_of_one_provider_crosses_to_another(rapidapi, client):
     for primary in ("instagram-looter2", "linkedin-realtime"):
         rapidapi.fail(primary, 503)
     assert set(client.call("instagram", "/profile", {"username": "ada"}).data) == {
-        "status", "username", "full_name", "is_verified", "edge_followed_by"}
+        "status", "username", "full_name", "is_verified", "edge_followed_by", "biography", "profile_pic_url_hd"}
     assert set(client.call("linkedin", "/person_deep", {"link": LINK}).data["data"]) == {"firstName", "publicIdentifier"}
 
 
 def test_what_a_provider_does_not_have_is_not_added():
-    adapt = {config.name: route.adapt for members in PROVIDERS.values() for config in members
-             for route in (config.routes or {}).values()}
-    assert adapt["instagram-stats"]({"meta": {"code": 200}, "data": {"name": "Ada", "cid": "INST:7"}}) == {
+    assert adapted("instagram-stats", "/profile", {"meta": {"code": 200}, "data": {"name": "Ada", "cid": "INST:7"}}) == {
         "status": True, "full_name": "Ada"}
-    assert adapt["linkedin-fresh"]({"success": True, "data": {"urn": "x", "username": "ada"}}) == {
+    assert adapted("instagram-stats", "/post", {"meta": {"code": 200}, "data": {"likes": 3, "comments": None}}) == {
+        "status": True, "edge_media_preview_like": {"count": 3}}
+    assert adapted("linkedin-fresh", "/person_deep", {"success": True, "data": {"urn": "x", "username": "ada"}}) == {
         "success": True, "data": {"publicIdentifier": "ada"}}
+    assert adapted("linkedin-fresh", "/company", {"success": True, "data": {"id": "1", "name": "Acme", "website": "u"}}) == {
+        "success": True, "data": {"companyName": "Acme", "websiteUrl": "u"}}
 
 
 @pytest.mark.parametrize("name, payload", [
@@ -98,15 +100,36 @@ def test_what_a_provider_does_not_have_is_not_added():
     ("tiktok-feature", {"data": {}}), ("tiktok-feature", {"data": {"user": None}}), ("tiktok-feature", {"data": {"user": {"unique_id": ""}}}),
 ])
 def test_a_200_without_an_account_is_a_bad_payload_and_hides_no_good_copy(name, payload):
-    adapt, = {route.adapt for members in PROVIDERS.values() for config in members if config.name == name
-              for route in (config.routes or {}).values() if route.adapt}
-    with pytest.raises((ValueError, TypeError, AttributeError)):
-        adapt(payload)
+    config, = (config for members in PROVIDERS.values() for config in members if config.name == name)
+    for adapt in {route.adapt for route in config.routes.values() if route.adapt}:
+        with pytest.raises((ValueError, TypeError, AttributeError)):
+            adapt(payload)
 
 
-def test_the_camel_case_of_tiktok_feature_wins():
-    adapt = {config.name: config.routes for config in PROVIDERS["tiktok"]}["tiktok-feature"]["/user/info"].adapt
-    assert adapt({"data": {"user": {"uniqueId": "ada", "unique_id": ""}}}) == {"data": {"user": {"uniqueId": "ada"}}}
+def adapted(name, endpoint, payload):
+    config, = (config for members in PROVIDERS.values() for config in members if config.name == name)
+    return config.routes[endpoint].adapt(payload)
+
+
+def test_a_camel_case_user_of_tiktok_feature_keeps_its_own_fields():
+    user = {"uniqueId": "ada", "ins_id": "", "twitter_id": "7", "unique_id": ""}
+    assert adapted("tiktok-feature", "/user/info", {"data": {"user": user}}) == {"data": {"user": user}}
+
+
+def test_the_mobile_pictures_of_tiktok_feature_are_links():
+    user = {"unique_id": "ada", "avatar_larger": {"url_list": ["https://x.invalid/1", "https://x.invalid/2"]}, "avatar_thumb": {"url_list": []}}
+    assert adapted("tiktok-feature", "/user/info", {"data": {"user": user}})["data"]["user"] == {
+        "uniqueId": "ada", "avatarLarger": "https://x.invalid/1", "avatarThumb": {"url_list": []}}
+
+
+@pytest.mark.parametrize("person, names", [
+    ({"full_name": "Ada Example"}, {"firstName": "Ada", "lastName": "Example"}), ({"full_name": "Ada"}, {"firstName": "Ada"}),
+    ({"full_name": "Ada van Example", "username": "ada"}, {"firstName": "Ada", "lastName": "van Example", "publicIdentifier": "ada"}),
+    ({"full_name": "Other Name", "first_name": "Ada"}, {"firstName": "Ada"}), ([{"first_name": "Ada"}], {"firstName": "Ada"}),
+    ({"data": {"first_name": "Ada"}}, {"firstName": "Ada"}),
+])
+def test_a_person_of_linkedin_fresh_may_come_with_a_full_name_alone_or_nested(person, names):
+    assert adapted("linkedin-fresh", "/person_deep", {"success": True, "data": person})["data"] == names
 
 
 def test_a_number_is_said_in_every_dialect(rapidapi, client):
@@ -129,7 +152,7 @@ def test_tiktok_feature_may_answer_in_snake_case(make_client):
 # --- endpoints outside the map ---
 
 @pytest.mark.parametrize("platform, endpoint, params", [
-    ("instagram", "/user-feeds", {"id": "7"}), ("instagram", "/post", {"url": "u"}),
+    ("instagram", "/user-feeds", {"id": "7"}), ("instagram", "/reels", {"id": "7"}),
     ("linkedin", "/profile_updates", {"profile_url": LINK}),
 ])
 def test_what_takes_an_id_or_is_not_mapped_is_served_by_the_first_provider_alone(rapidapi, client, platform, endpoint, params):
@@ -156,7 +179,7 @@ def test_on_tiktok_every_provider_serves_every_endpoint(rapidapi, client):
 def test_not_found_counts_those_that_serve_the_endpoint(rapidapi, client):
     rapidapi.fail("instagram-looter2", 404)
     with pytest.raises(NotFound):
-        client.call("instagram", "/post", {"url": "u"})
+        client.call("instagram", "/reels", {"id": "u"})
     rapidapi.fail("instagram-stats", "dead")
     with pytest.raises(NotFound):
         client.call("instagram", "/profile", {"username": "nobody"})
@@ -177,7 +200,17 @@ def test_a_400_from_a_mapped_route_is_ours_not_the_callers(rapidapi, client):
     rapidapi.fail("instagram-stats", 400)
     with pytest.raises(AllProvidersFailed) as caught:
         client.call("instagram", "/profile", {"username": "ada"})
-    assert [(a.status, a.action) for a in caught.value.attempts] == [(503, "unavailable"), (400, "bad gateway")]
+    assert [(a.status, a.action) for a in caught.value.attempts] == [(503, "unavailable"), (400, "forbidden")]
+    assert caught.value.attempts[1].detail == "our route was refused: Bad Request"
+    state = rapidapi.registry.snapshot()["instagram"]["instagram-stats"]
+    assert (state["error_count"], state["endpoints"]) == (0, {})
+
+
+def test_a_400_from_a_mapped_route_is_no_opinion_on_what_another_has_not_found(rapidapi, client):
+    rapidapi.fail("linkedin-realtime", "dead")
+    rapidapi.fail("linkedin-fresh", 400)  # its word for a name that does not exist
+    with pytest.raises(NotFound):
+        client.call("linkedin", "/person_deep", {"link": LINK})
 
 
 def test_a_400_to_the_callers_own_words_is_the_callers_in_a_body_too(rapidapi, client):
@@ -241,11 +274,11 @@ def test_a_health_probe_speaks_the_dialect_too(rapidapi, client):
 
 
 @responses.activate
-def test_the_readmes_weather_is_asked_in_two_dialects():
-    """The example itself runs with the README's other blocks; here is what it sends."""
-    from test_readme import BLOCKS, weather
+def test_the_weather_of_the_docs_is_asked_in_two_dialects():
+    """The example itself runs with the other blocks of the docs; here is what it sends."""
+    from test_docs import BLOCKS, weather
     weather(responses)
-    code, = [code for code, _ in BLOCKS if "weather" in code]
-    exec(code, {})
+    block, = [block for block in BLOCKS["docs/own-providers.md"] if "client.call" in block.text]
+    exec(block.text, {})
     assert [call.request.url for call in responses.calls] == [
         "https://sunny-weather.p.rapidapi.com/current?city=Oslo"] * 2 + ["https://rainy-weather.p.rapidapi.com/v2/now?q=Oslo"]

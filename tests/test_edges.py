@@ -1,16 +1,20 @@
 """Edges that mutation testing (`make mutate`) found nobody looking at: one assertion each, by module."""
 
 import hashlib
+import json
 import logging
 import math
+import random
 
 import pytest
 from conftest import Clock
 
 from rapidfailover import FileCache, LRUTTLCache, ProviderConfig, ProviderRegistry, Route
-from rapidfailover.cache import Records, key_of
-from rapidfailover.circuit import Circuit
-from rapidfailover.gateway import as_utf8, clean, interpret, parse
+from rapidfailover.circuit import Asker, Circuit
+from rapidfailover.gateway import interpret
+from rapidfailover.payload import as_utf8, clean, parse
+from rapidfailover.records import Records, key_of
+from rapidfailover.verdicts import PROVIDER, Verdict
 
 NAMES = ("first", "second", "third")
 
@@ -25,8 +29,8 @@ def registry(clock):
     return ProviderRegistry({"p": [ProviderConfig(name, f"{name}.example", number) for number, name in enumerate(NAMES)]}, clock=clock)
 
 
-def visit(registry, name="first", **options):
-    for one in registry.visits("p", "/x", lambda: 10.0, **options):
+def visit(registry, name="first", **asker):
+    for one in registry.visits(registry.serving("p", "/x"), lambda: 10.0, Asker(**asker)):
         if one.provider.name == name:
             return one
 
@@ -36,7 +40,7 @@ def visit(registry, name="first", **options):
 def test_a_429_that_opened_the_circuit_is_known_by_it():
     circuit = Circuit(error_threshold=1)
     assert circuit.limit(0.0, 0.5, circuit.admit(0.0, 1.0)) is True
-    assert circuit.rate_limited is True and circuit.wait(2.5, early=True) > 100
+    assert circuit.rate_limited is True and circuit.wait(2.5, Asker(early=True)) > 100
     assert Circuit().limit(0.0, 5.0, Circuit().admit(0.0, 1.0)) is False
 
 
@@ -95,8 +99,8 @@ def test_nobody_is_early_unless_told_so(registry, clock):
         for name in NAMES:
             registry.mark_error("p", name)
     clock.tick(2.0)
-    assert next(registry.visits("p", "/x", lambda: 1.0), None) is None
-    assert registry.retry_after("p", "/x") == 898.0 and registry.retry_after("p", "/x", early=True) is None
+    assert next(registry.visits(registry.serving("p", "/x"), lambda: 1.0), None) is None
+    assert registry.retry_after(registry.serving("p", "/x")) == 898.0 and registry.retry_after(registry.serving("p", "/x"), Asker(early=True)) is None
 
 
 def test_who_is_disabled_or_does_not_serve_it_has_no_say_in_when_to_come_back(clock):
@@ -104,9 +108,23 @@ def test_who_is_disabled_or_does_not_serve_it_has_no_say_in_when_to_come_back(cl
                                        ProviderConfig("other", "c.example", 3, routes={"/y": Route("/y")})]}, clock=clock)
     registry.hold("p", "first", 60)
     registry.disable("p", "off")
-    assert registry.retry_after("p", "/x") == 60.0 and registry.retry_after("p", "/y") is None
+    assert registry.retry_after(registry.serving("p", "/x")) == 60.0 and registry.retry_after(registry.serving("p", "/y")) is None
     registry.disable("p", "first")
-    assert registry.retry_after("p", "/x") is None
+    assert registry.retry_after(registry.serving("p", "/x")) is None
+
+
+def test_who_waits_for_the_one_that_goes_first_after_a_hold_is_told_a_moment_and_not_its_deadline():
+    clock = Clock()
+    registry = ProviderRegistry({"p": [ProviderConfig("a", "a.example", 1)]}, clock=clock)
+    registry.hold("p", "a", 5.0)
+    serving = registry.serving("p", "/x")
+    assert registry.retry_after(serving) == 5.0
+    clock.tick(5.0)
+    visits = registry.visits(serving, lambda: 25.0)
+    assert next(visits).provider.name == "a"
+    assert registry.retry_after(serving) == 0.5
+    visits.close()
+    assert registry.retry_after(serving) is None
 
 
 def test_a_hold_of_nothing_is_allowed_and_one_that_is_none_is_named(registry):
@@ -129,7 +147,7 @@ def test_a_reset_of_a_platform_is_one_of_that_platform(clock):
 def test_times_in_a_snapshot_are_in_thousandths(registry, clock):
     registry.mark_error("p", "first")
     registry.hold("p", "first", 10.0)
-    registry.report(visit(registry, "second"), quota={"limit": 100, "remaining": 10, "reset": 5.0})
+    registry.report(visit(registry, "second"), Verdict(quota={"limit": 100, "remaining": 10, "reset": 5.0}))
     clock.tick(1.23456)
     seen = registry.snapshot()["p"]
     assert (seen["first"]["last_error"], seen["first"]["hold_until"]) == (-1.235, 8.765)
@@ -146,19 +164,19 @@ def test_what_is_said_of_a_hold_a_trip_and_a_recovery(registry, clock, caplog):
         caplog.clear()
         return told
 
-    registry.report(visit(registry), "said so", hold=1.0)
+    registry.report(visit(registry), Verdict("said so", hold=1.0))
     assert len(lines()) == 1
-    registry.report(visit(registry, "second"), "said so", hold=0.5)
+    registry.report(visit(registry, "second"), Verdict("said so", hold=0.5))
     assert lines() == []  # too short to tell
     first = visit(registry, "third")
-    registry.report(first, hold=30.0)
-    registry.report(first, hold=40.0)
+    registry.report(first, Verdict(hold=30.0))
+    registry.report(first, Verdict(hold=40.0))
     assert len(lines()) == 1  # held already
     clock.tick(1.0)
-    registry.report(visit(registry), fault=True)
-    registry.report(visit(registry), fault=True)
+    registry.report(visit(registry), Verdict(fault=PROVIDER))
+    registry.report(visit(registry), Verdict(fault=PROVIDER))
     assert lines() == []
-    registry.report(visit(registry), "the last straw", fault=True)
+    registry.report(visit(registry), Verdict("the last straw", PROVIDER))
     assert ["first" in line and "the last straw" in line for line in lines()] == [True]
     clock.tick(900.0)
     registry.report(visit(registry))
@@ -167,9 +185,9 @@ def test_what_is_said_of_a_hold_a_trip_and_a_recovery(registry, clock, caplog):
 
 def test_a_fault_that_was_a_429_keeps_early_trials_away(clock):
     registry = ProviderRegistry({"p": [ProviderConfig("first", "a.example", 1)]}, error_threshold=1, clock=clock)
-    registry.report(visit(registry), fault=True, rate_limited=True)
+    registry.report(visit(registry), Verdict(fault=PROVIDER, rate_limited=True))
     clock.tick(10.0)
-    assert next(registry.visits("p", "/x", lambda: 1.0, early=True), None) is None
+    assert next(registry.visits(registry.serving("p", "/x"), lambda: 1.0, Asker(early=True)), None) is None
 
 
 def test_the_refresh_worker_is_early_and_known_to_be(clock):
@@ -177,10 +195,10 @@ def test_the_refresh_worker_is_early_and_known_to_be(clock):
     registry.mark_error("p", "first")
     clock.tick(2.0)
     early = visit(registry, early=True)
-    assert early.ticket.early and early.ticket.trial
-    assert early.entry.circuit.fault(clock(), early.ticket) is False  # it changes nothing
+    assert early.leave.tickets[0].early and early.leave.is_trial()
+    assert early.leave.member.circuit.fault(clock(), early.leave.tickets[0]) is False  # it changes nothing
     clock.tick(898.0)
-    assert visit(registry, early=True).ticket.early is False
+    assert visit(registry, early=True).leave.tickets[0].early is False
 
 
 # --- caches ---
@@ -332,6 +350,79 @@ def test_texts_do_not_hide_depth():
         parse(b'["\\\\", ' + b"[" * 300 + b"]" * 300 + b"]")
     with pytest.raises(ValueError, match="nested too deeply"):
         parse(b'["\\"", ' + b"[" * 300 + b"]" * 300 + b"]")
+
+
+PIECES = ["[", "]", "{", "}", '"', '\\"', "\\\\", '\\n"', '"["', '"]"', ",", '""', "[" * 90, "]" * 90, "[]" * 30, '"a":', "\\u0022", "x" * 4000]
+
+
+def deepest(body):
+    """Bracket by bracket, as a parser meets them, until it would stop for sure."""
+    depth, most, inside, escaped = 0, 0, False, False
+    for char in body.decode():
+        if escaped or (inside and char == "\\"):
+            escaped = not escaped
+        elif char == '"':
+            inside = not inside
+        elif not inside and char == "\\":
+            break
+        elif not inside and char in "[{]}":
+            depth += 1 if char in "[{" else -1
+            most = max(most, depth)
+            if depth < 0:
+                break
+    return most
+
+
+def test_the_look_at_brackets_lets_nothing_deep_pass_and_refuses_no_json(rounds=3000):
+    """Whatever it is made of: a parser that met more than 200 could crash the process."""
+    pieces = random.Random(19)
+    for _ in range(rounds):
+        body = "".join(pieces.choices(PIECES, k=pieces.randint(1, 60))).encode()
+        if deepest(body) > 200:
+            with pytest.raises(ValueError, match="nested too deeply"):
+                parse(body)
+
+    def nested(depth):
+        kind = pieces.randrange(4)
+        if not depth:
+            return pieces.choice(["", 0.5, '[{"', "]}\\\\", None])
+        return {'"}': nested(depth - 1)} if kind == 0 else [*[[]] * kind, nested(depth - 1), "]" * kind]
+
+    for depth in range(180, 201):
+        assert parse(json.dumps(nested(depth - 1)).encode())  # with the empty lists within: 200 at most
+
+
+@pytest.mark.parametrize("depth, passes", [(199, True), (200, False)])
+def test_what_lies_beside_it_does_not_make_it_less_deep(depth, passes):
+    tree = b"[]"
+    for _ in range(8):
+        tree = b"[%b,%b]" % (tree, tree)
+    body = b"[" + tree + b"," + b"[" * depth + b"]" * depth + b"]"
+    if passes:
+        assert parse(body)
+    else:
+        with pytest.raises(ValueError, match="nested too deeply"):
+            parse(body)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1E+400", "1" + "0" * 400 + ".5", "0.1e310", "NaN", "-Infinity"])
+@pytest.mark.parametrize("floats", [0, 2000], ids=["few floats", "many"])
+def test_a_number_that_is_none_is_refused_among_any_others(number, floats):
+    with pytest.raises(ValueError, match="not JSON"):
+        parse(b"[" + b"0.25, " * floats + number.encode() + b"]")
+
+
+@pytest.mark.parametrize("number", ["1e308", "1E-999", '"1e999"', '"a0e0"'])
+@pytest.mark.parametrize("floats", [0, 2000], ids=["few floats", "many"])
+def test_a_number_that_is_one_is_read_among_any_others(number, floats):
+    assert parse(b"[" + b"0.25, " * floats + number.encode() + b"]") == [0.25] * floats + [json.loads(number)]
+
+
+@pytest.mark.parametrize("end", [b"", "\u00fc".encode(), b"\xc3"], ids=["ASCII", "whole", "cut short"])
+@pytest.mark.parametrize("before", range(65532, 65540))
+def test_a_character_may_lie_across_pieces_of_a_long_body(before, end):
+    body = b"x" * before + "\U0001f389".encode() + end
+    assert (as_utf8(body, "latin-1") == body) is (end != b"\xc3")
 
 
 def test_utf8_is_handed_on_as_it_is_and_what_is_none_is_refused_later():

@@ -6,6 +6,8 @@ import math
 import pytest
 
 from rapidfailover.gateway import interpret
+from rapidfailover.matrix import row
+from rapidfailover.payload import as_utf8, parse
 
 QUOTA = "You have exceeded the MONTHLY quota for Requests on your current plan, BASIC. Upgrade your plan at https://x"
 DATE = "Fri, 20 Dec 2024 12:00:00 GMT"
@@ -43,6 +45,110 @@ def test_a_row_of_the_error_table(status, message, meant, hold):
     assert said(status, message) == (meant, hold)
     assert said(status, message.upper()) == (meant, hold)
     assert said(status, message.replace(" ", "\n\t ")) == (meant, hold)
+    assert said(status, f"{message.rstrip('.')}. Ask somebody else.") == (meant, hold)
+
+
+@pytest.mark.parametrize("status, message", [
+    (403, "You are not subscribed to this creator, content is members only"), (403, "You are not subscribed to this API user's feed"),
+    (403, "Sorry. You are not subscribed to this API."), (401, "The requested profile is a blocked user"), (401, "Blocked user"),
+    (401, "Blocked user. Ada has blocked you."), (401, "Content: this endpoint is disabled for your subscription"),
+    (401, "This endpoint is disabled for your subscription of the creator"),
+    (404, "Endpoint user 'endpoint' does not exist"), (404, "Endpoint '/a' of user 'b' does not exist"), (404, "API doesn't exists in our index"),
+    (404, "The API doesn't exists"), (429, "You have exceeded the daily quota of lookups for this profile"),
+    (429, "You have exceeded the daily quota for lookups of this profile"), (429, "You have exceeded the rate limit per hour for this profile"),
+    (429, "You have exceeded the rate limit per hour for your plans"), (429, "Too many requests for this profile, 1 request/hour"),
+    (429, "This profile gets too many requests"), (429, "The limit of this profile: 1 request/hour"), (429, "Limit: 2 requests/hour of one profile"),
+])
+def test_a_phrase_in_a_providers_own_sentence_is_about_one_item_and_holds_for_nobody(status, message):
+    assert said(status, message) == (status, None)
+    assert meaning(200, {"message": message}).data == {"message": message}
+    assert meaning(status, {"message": message}).window is None
+
+
+def test_the_host_to_subscribe_to_is_named():
+    found = meaning(403, {"message": "You are not subscribed to this API."}, host="yt-api.p.rapidapi.com")
+    assert found.detail == "You are not subscribed to this API. (yt-api.p.rapidapi.com)"
+    assert meaning(403, {"message": "Forbidden"}, host="yt-api.p.rapidapi.com").detail == "Forbidden"
+
+
+# --- the gateway's errors in a 200 ---
+
+@pytest.mark.parametrize("message, meant, hold", [
+    ("Invalid API key. Go to https://docs.rapidapi.com/docs/keys for more info.", 401, None), ("You are not subscribed to this API.", 403, 3600),
+    ("Blocked User. Please contact your API provider.", 403, 3600), ("Endpoint '/x' does not exist", 403, None), ("API doesn't exists", 403, 3600),
+    (QUOTA, 429, 1000), ("You have exceeded the rate limit per minute for your plan, BASIC, by the API provider", 429, 60),
+    ("Too many requests", 429, 1), ("Oops, an error in the gateway has occurred.", 500, None),
+])
+def test_an_error_of_the_gateways_counts_in_a_200_too(message, meant, hold):
+    headers = {"x-ratelimit-requests-reset": "1000", "x-ratelimit-requests-remaining": "7"}
+    found = meaning(200, {"message": message}, headers, check=lambda endpoint, data: 200)
+    assert (found.status, found.hold, found.data) == (meant, hold, None)
+    assert meaning(200, {"message": message, "id": 1}, headers).data == {"message": message, "id": 1}
+    assert meaning(200, [message], headers).data == [message]
+
+
+@pytest.mark.parametrize("body", [{"messages": "hi", "info": "there"}, {"messages": "The API is unreachable, says Ada", "info": "x", "id": 1},
+                                  {"messages": "A timed out player", "info": "took too long"}])
+@pytest.mark.parametrize("status", [200, 404, 503])
+def test_messages_and_info_of_a_providers_own_are_no_outage(status, body):
+    assert meaning(status, body).status == status
+
+
+# --- a provider's own 401 and a web server's own 404 ---
+
+@pytest.mark.parametrize("body, headers, meant", [
+    ({"error": "unauthorized"}, {}, 403), ({"detail": "Not authenticated"}, {}, 403), ({"message": "no"}, {"WWW-Authenticate": "Bearer"}, 403),
+    (b"", {"www-authenticate": "Basic realm=x"}, 403), ({"message": "no"}, {}, 401), ({}, {}, 401), ([1], {}, 401), (b"", {}, 401),
+    (b"<html>", {}, 401), ({"message": "Invalid API key. Go to https://docs.rapidapi.com/docs/keys for more info."}, {"WWW-Authenticate": "Key"}, 401),
+])
+def test_a_providers_own_401_is_not_about_our_key(body, headers, meant):
+    found = meaning(401, body, headers)
+    assert (found.status, found.hold) == (meant, None)
+
+
+@pytest.mark.parametrize("body, meant", [
+    (b"", 403), (b" \n", 403), (b"<!DOCTYPE html><pre>Cannot GET /video/info</pre>", 403), (b"404 page not found", 403), ({"detail": "Not Found"}, 403),
+    (b'"Not Found"', 403), (b"null", 403), (b"404", 403), (b"[" * 5000, 403), ({"detail": "Not found"}, 404), ({"detail": "Not Found", "id": 1}, 404),
+    ({}, 404), ([], 404), ({"detail": "User not found"}, 404), ({"message": "not found"}, 404),
+])
+def test_a_web_servers_own_404_is_a_route_that_is_gone(body, meant):
+    found = meaning(404, body)
+    assert (found.status, found.hold) == (meant, None)
+    assert meant == 404 or "route is gone" in found.detail
+
+
+def test_a_204_has_nothing_and_is_no_bad_payload():
+    assert meaning(204, b"")[:3] == (204, "no content", None) and row(204) == 404
+
+
+# --- windows of rate limits ---
+
+@pytest.mark.parametrize("unit, window", [("second", 1), ("minute", 60), ("hour", 3600)])
+def test_a_429_that_names_its_window_tells_it(unit, window):
+    message = f"You have exceeded the rate limit per {unit} for your plan, BASIC, by the API provider"
+    for status in (429, 200):
+        assert meaning(status, {"message": message})[3::2] == (window, window)
+    found = meaning(429, {"message": message}, {"Retry-After": "7"})
+    assert (found.hold, found.window) == (7, window)
+    for text in (f"Free Api Limit: 1 request/{unit}.", f"Rate limit 30 requests per {unit}"):
+        assert meaning(429, {"message": text})[3::2] == (window, window)
+        assert meaning(200, {"code": -1, "msg": text}, check=lambda endpoint, data: 429)[3::2] == (window, window)
+        assert meaning(200, {"code": -1, "msg": text}, check=lambda endpoint, data: 404)[3::2] == (None, None)
+    for headers, hold in (({}, window), ({f"X-RateLimit-{unit}-Reset": "0"}, 0), ({f"X-RateLimit-{unit}-Reset": "99999"}, window)):
+        found = meaning(429, {"message": "no"}, {f"X-RateLimit-{unit.title()}-Remaining": "0", **headers})
+        assert (found.hold, found.window, found.quota) == (hold, window, None)
+    assert meaning(429, {"message": "no"}, {f"X-RateLimit-{unit.title()}-Remaining": "1"})[3:] == (None, None, None)
+
+
+@pytest.mark.parametrize("message", ["Too many requests", QUOTA, "Slow down"])
+def test_other_429s_name_no_window(message):
+    assert meaning(429, {"message": message}).window is None
+
+
+def test_a_limit_inside_a_200_is_not_the_plans_quota_which_let_it_pass():
+    found = meaning(200, {"code": -1, "msg": "Free Api Limit: 1 request/second."}, plan("0"), check=lambda endpoint, data: 429)
+    assert (found.status, found.hold, found.quota["remaining"]) == (429, 1, 0)
+    assert meaning(200, {"msg": "Limit"}, {"Retry-After": "9"}, check=lambda endpoint, data: 429).hold == 9
 
 
 @pytest.mark.parametrize("status", [200, 500, 502, 504, 429, 404])
@@ -75,7 +181,7 @@ def test_a_providers_own_words_never_count_as_the_gateways(body):
 @pytest.mark.parametrize("body", [b"", b"<html>Too many requests</html>", b"Too many requests", b'"Too many requests"', b"[" * 5000,
                                   b'{"error": {"message": "Too many requests"}}', b"\xff\xfe"])
 def test_a_429_in_other_words_says_nothing_of_how_long(body):
-    assert meaning(429, body)[:1] + meaning(429, body)[3:] == (429, None, None)
+    assert meaning(429, body)[:1] + meaning(429, body)[3:] == (429, None, None, None)
 
 
 def test_the_words_are_told():
@@ -111,7 +217,7 @@ def test_other_statuses_do_not_hold_for_a_retry_after(status):
 
 def test_what_the_provider_says_itself_goes_before_the_gateways_words():
     assert said(429, "Too many requests", Retry_After="30") == (429, 30)
-    assert said(429, "rate limit per hour", Retry_After="soon") == (429, 3600)
+    assert said(429, "You have exceeded the rate limit per hour for your plan", Retry_After="soon") == (429, 3600)
 
 
 def test_a_providers_own_limiter():
@@ -153,6 +259,10 @@ HARD = {f"x-ratelimit-rapid-free-plans-hard-limit-{kind}": value
     ({**plan("5", reset=str(STAMP + 60)), "Date": DATE}, {"limit": 500, "remaining": 5, "reset": 60}),
     (plan("5", reset=str(STAMP + 60)), {"limit": 500, "remaining": 5}),
     (plan("nan", reset="nan", limit="nan"), None),
+    (plan("0", billed="Second"), None), (plan("0", billed="minute"), None), (plan("0", billed="burst"), None), (plan("0", billed="hour"), None),
+    (plan("0", billed="requests-per-minute"), None),
+    ({**plan("0", billed="minute"), **plan("9")}, {"limit": 500, "remaining": 9, "reset": 1000}),
+    (plan("0", billed="minutes"), {"limit": 500, "remaining": 0, "reset": 1000}),  # of sound, say
 ])
 def test_the_plans_quota_is_read_from_any_answer(headers, quota):
     assert meaning(200, headers=headers).quota == meaning(404, headers=headers).quota == quota
@@ -186,3 +296,16 @@ def test_a_check_that_raises_means_a_bad_payload():
 def test_only_a_success_is_checked():
     assert meaning(503, {"message": "no"}, check=lambda endpoint, data: 200).status == 503
     assert meaning(200, b"<html>", check=lambda endpoint, data: 200).status == 502
+
+
+# --- charsets ---
+
+def test_iso_2022_jp_is_ascii_with_escapes_and_is_read_as_declared():
+    body = json.dumps({"name": "日本 Ada"}, ensure_ascii=False).encode("iso-2022-jp")
+    assert parse(as_utf8(body, "ISO-2022-JP")) == {"name": "日本 Ada"}
+    for charset in ("utf-8", "bogus", "hex", "idna"):
+        assert as_utf8(body, charset) == body
+    mixed = '{"name": "ü \x1b"}'.encode()
+    assert as_utf8(mixed, "iso-2022-jp") is mixed  # not ASCII otherwise, and UTF-8
+    plain = b'{"name": "ada"}'
+    assert as_utf8(plain, "iso-2022-jp") is plain

@@ -58,12 +58,12 @@ def test_a_row_over_a_socket(rapidapi, make_client, status, requests, outcome, f
 
 @pytest.mark.parametrize("status, requests, outcome, faults", [r for r in ROWS if r[0] != 999])
 def test_a_row_through_responses(status, requests, outcome, faults):
-    registry = ProviderRegistry({"demo": [ProviderConfig("one", "one.example", 1),
-                                          ProviderConfig("two", "two.example", 2)]})
+    registry = ProviderRegistry({"demo": [ProviderConfig("one", "one.p.rapidapi.com", 1),
+                                          ProviderConfig("two", "two.p.rapidapi.com", 2)]})
     with responses.RequestsMock() as mock, FailoverClient(registry, api_key="k" * 20, max_wait=0.01) as client:
-        failing = mock.get("https://one.example/thing", json={"message": "no"}, status=status)
+        failing = mock.get("https://one.p.rapidapi.com/thing", json={"message": "no"}, status=status)
         if outcome == "switch":
-            mock.get("https://two.example/thing", json={"found": True})
+            mock.get("https://two.p.rapidapi.com/thing", json={"found": True})
             assert client.call_with_failover("demo", "/thing", {"q": 1}) == {"found": True}
         else:
             with pytest.raises(outcome):
@@ -80,7 +80,7 @@ def test_200_is_success_and_the_default_table_says_so(rapidapi, client):
 
 
 @pytest.mark.parametrize("status, reads_as", [
-    (200, 200), (201, 200), (206, 200), (301, 403), (304, 403), (402, 403), (405, 403), (408, 504), (410, 403),
+    (200, 200), (201, 200), (204, 404), (206, 200), (301, 403), (304, 403), (402, 403), (405, 403), (408, 504), (410, 403),
     (422, 400), (501, 500), (505, 500), (100, 502), (101, 502), (0, 502), (20, 502), (600, 502), (999, 502),
 ])
 def test_a_status_without_a_row_takes_anothers(status, reads_as):

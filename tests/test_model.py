@@ -7,6 +7,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from model import Model
 
 from rapidfailover import ProviderConfig, ProviderRegistry
+from rapidfailover.circuit import Asker
+from rapidfailover.verdicts import PROVIDER, Verdict
 
 NAMES = ("first", "second")
 SECONDS = st.sampled_from([0.5, 1.0, 2.0, 29.0, 300.0, 900.0, 3600.0, 90_000.0])
@@ -54,41 +56,46 @@ class Against(RuleBasedStateMachine):
         self.registry.reset("p", who)
         self.models[who].reset()
 
-    @rule(target=under_way, lease=SECONDS, early=st.booleans())
-    def visit(self, lease, early):
-        visits = self.registry.visits("p", "/x", lambda: lease, early=early)
+    @rule(target=under_way, lease=SECONDS, early=st.booleans(), seconds=st.sampled_from([0.5, 2.0, 29.0]), question=st.integers(0, 2))
+    def visit(self, lease, early, seconds, question):
+        asker = Asker(seconds, early, question)
+        visits = self.registry.visits(self.registry.serving("p", "/x"), lambda: lease, asker)
         visit = next(visits, None)
         expected = None
         for who in NAMES:
-            ticket = self.models[who].admit(self.clock(), lease, early) if self.enabled[who] else None
+            ticket = self.models[who].admit(self.clock(), lease, asker) if self.enabled[who] else None
             if ticket:
                 expected = who, ticket
                 break
         assert (visit and visit.provider.name) == (expected and expected[0])
         return (visits, visit, *expected) if expected else None
 
-    @rule(one=consumes(under_way), verdict=st.sampled_from(["fault", "success", "hold", "limit", "fault and hold", "nothing"]), seconds=SECONDS)
-    def report(self, one, verdict, seconds):
+    @rule(one=consumes(under_way), verdict=st.sampled_from(["fault", "success", "hold", "limit", "fault and hold", "timeout", "nothing"]), seconds=SECONDS,
+          question=st.integers(0, 2))
+    def report(self, one, verdict, seconds, question):
         if one is None:
             return
         visits, visit, who, ticket = one
         now, model = self.clock(), self.models[who]
         if verdict == "limit":
-            self.registry.report(visit, rate_limited=True, fault=True, hold=seconds)
+            self.registry.report(visit, Verdict(rate_limited=True, fault=PROVIDER, hold=seconds))
             model.limit(now, seconds, ticket)
         elif verdict == "fault and hold":
-            self.registry.report(visit, fault=True, hold=seconds)
+            self.registry.report(visit, Verdict(fault=PROVIDER, hold=seconds))
             model.hold(now, seconds)
             model.fault(now, ticket)
         elif verdict == "fault":
-            self.registry.report(visit, fault=True)
+            self.registry.report(visit, Verdict(fault=PROVIDER))
             model.fault(now, ticket)
+        elif verdict == "timeout":
+            self.registry.report(visit, Verdict(fault=PROVIDER, given=seconds, question=question))
+            model.fault(now, ticket, given=seconds, question=question)
         elif verdict == "hold":
-            self.registry.report(visit, hold=seconds)
+            self.registry.report(visit, Verdict(hold=seconds))
             model.hold(now, seconds)
         elif verdict == "success":
-            self.registry.report(visit)
-            model.success(ticket)
+            self.registry.report(visit, Verdict(took=seconds))
+            model.success(ticket, seconds)
         visits.close()
         model.release(ticket) if ticket[0] == model.age else None
 

@@ -6,7 +6,8 @@ import logging
 import pytest
 from conftest import in_threads
 
-from rapidfailover import ProviderConfig, ProviderRegistry, UnknownPlatform, UnknownProvider
+from rapidfailover import ProviderConfig, ProviderRegistry, Route, UnknownPlatform, UnknownProvider
+from rapidfailover.circuit import Asker
 
 
 @pytest.fixture
@@ -20,8 +21,8 @@ def names(registry, platform="demo"):
     return [provider.name for provider in registry.get_available_providers(platform)]
 
 
-def visited(registry, **options):
-    return [visit.provider.name for visit in registry.visits("demo", "/e", lambda: 25.0, **options)]
+def visited(registry, **asker):
+    return [visit.provider.name for visit in registry.visits(registry.serving("demo", "/e"), lambda: 25.0, Asker(**asker))]
 
 
 def trip(registry, name="first"):
@@ -45,15 +46,15 @@ def test_asking_who_is_available_takes_no_trial(registry, clock):
     clock.tick(900)
     for _ in range(3):
         assert "first" in names(registry)
-    visit = next(registry.visits("demo", "/e", lambda: 25.0))
-    assert visit.provider.name == "first" and visit.ticket.trial
+    visit = next(registry.visits(registry.serving("demo", "/e"), lambda: 25.0))
+    assert visit.provider.name == "first" and visit.leave.is_trial()
     assert "first" in names(registry)
 
 
 def test_only_one_visitor_gets_the_trial(registry, clock):
     trip(registry)
     clock.tick(900)
-    first = registry.visits("demo", "/e", lambda: 25.0)
+    first = registry.visits(registry.serving("demo", "/e"), lambda: 25.0)
     assert next(first).provider.name == "first"
     assert visited(registry) == ["second", "third"]
 
@@ -61,7 +62,7 @@ def test_only_one_visitor_gets_the_trial(registry, clock):
 def test_a_half_open_circuit_lets_one_of_64_threads_through(registry, clock):
     trip(registry)
     clock.tick(900)
-    visits, kept = [registry.visits("demo", "/e", lambda: 25.0) for _ in range(64)], []
+    visits, kept = [registry.visits(registry.serving("demo", "/e"), lambda: 25.0) for _ in range(64)], []
     in_threads(64, lambda number: kept.append(next(visits[number]).provider.name))
     assert kept.count("first") == 1 and kept.count("second") == 63
 
@@ -69,14 +70,14 @@ def test_a_half_open_circuit_lets_one_of_64_threads_through(registry, clock):
 def test_a_visit_that_is_left_without_a_report_gives_its_trial_back(registry, clock):
     trip(registry)
     clock.tick(900)
-    visits = registry.visits("demo", "/e", lambda: 25.0)
+    visits = registry.visits(registry.serving("demo", "/e"), lambda: 25.0)
     next(visits)
     visits.close()
     assert visited(registry)[0] == "first"
 
 
 def test_a_provider_is_judged_when_its_turn_comes(registry):
-    visits = registry.visits("demo", "/e", lambda: 25.0)
+    visits = registry.visits(registry.serving("demo", "/e"), lambda: 25.0)
     assert next(visits).still_to_ask == 3
     registry.hold("demo", "second", 60)
     visit = next(visits)
@@ -124,13 +125,13 @@ def test_counts_are_exact_with_64_threads(registry, clock):
 def test_how_long_until_somebody_can_be_asked(registry, waits, early, retry_after):
     for name, seconds in waits.items():
         registry.hold("demo", name, seconds)
-    assert registry.retry_after("demo", "/e", early=early) == retry_after
+    assert registry.retry_after(registry.serving("demo", "/e"), Asker(early=early)) == retry_after
 
 
 def test_nobody_to_wait_for_when_all_are_disabled(registry):
     for name in names(registry):
         registry.disable("demo", name)
-    assert registry.retry_after("demo", "/e") is None
+    assert registry.retry_after(registry.serving("demo", "/e")) is None
 
 
 def test_the_snapshot_is_plain_json_with_times_from_now(registry, clock):
@@ -142,7 +143,8 @@ def test_the_snapshot_is_plain_json_with_times_from_now(registry, clock):
     assert json.loads(json.dumps(snapshot)) == snapshot
     assert snapshot["demo"]["first"] == {
         "priority": 1, "status": "ok", "enabled": True, "circuit": "open", "error_count": 3, "last_error": -10.0,
-        "disabled_until": 890.0, "hold_until": None, "quota": None, "advice": ""}
+        "disabled_until": 890.0, "hold_until": None, "quota": None, "advice": "", "host": "one.example", "endpoints": {},
+        "pace": None, "requests": 0, "latency_ms": None}
     assert snapshot["demo"]["second"]["hold_until"] == 50.0
     assert snapshot["demo"]["third"]["enabled"] is False
     clock.tick(890)
@@ -216,7 +218,7 @@ def test_an_unknown_provider_is_an_error_that_names_the_known_ones(registry):
 
 @pytest.mark.parametrize("endpoint", ["/", "/user/info", "/screenname.php", "/a b", "/@ada", "/größe", "/a..b", "/a/"])
 def test_a_path_is_an_endpoint(registry, endpoint):
-    assert registry.serving("demo", endpoint) == 3
+    assert registry.serving("demo", endpoint).how_many() == 3
 
 
 @pytest.mark.parametrize("fields, message", [
@@ -269,3 +271,45 @@ def test_only_providers_of_a_named_platform_are_added(platform, provider, error)
 def test_a_hold_is_a_finite_time(registry, seconds):
     with pytest.raises(ValueError, match="hold"):
         registry.hold("demo", "first", seconds)
+
+
+# --- routes that are worked out when they are asked for ---
+
+class Computed(dict):
+    def __init__(self, compute):
+        super().__init__()
+        self.compute = compute
+
+    def __missing__(self, endpoint):
+        return self.compute(endpoint)
+
+
+@pytest.mark.parametrize("path", ["@evil.example/", "//evil.example/", "/x?y", "/x\n", "/{name}"])
+def test_a_computed_route_that_leads_off_the_host_serves_nothing(path):
+    registry = ProviderRegistry({"raw": [
+        ProviderConfig("a", "a.example", 1, routes=Computed(lambda endpoint: Route(path))), ProviderConfig("b", "b.example", 2)]})
+    visits = registry.visits(registry.serving("raw", "/x"), lambda: 1.0)
+    assert [(visit.provider.name, visit.leave is None) for visit in visits] == [("a", True), ("b", False)]
+
+
+def test_a_mapping_of_routes_that_raises_or_asks_the_registry_harms_nobody():
+    def curious(endpoint):
+        registry.get_available_providers("raw")
+        in_threads(1, lambda number: registry.snapshot())  # no lock is held meanwhile
+        raise ValueError("cannot map this")
+
+    registry = ProviderRegistry({"raw": [
+        ProviderConfig("a", "a.example", 1, routes=Computed(curious)), ProviderConfig("b", "b.example", 2)]})
+    assert registry.serving("raw", "/x").how_many() == 1 and registry.retry_after(registry.serving("raw", "/x")) is None
+
+
+@pytest.mark.parametrize("method", ["GET\n", "get", "", "GET POST", None])
+def test_a_method_is_looked_at_whole(method):
+    with pytest.raises(ValueError, match="method"):
+        ProviderConfig("a", "a.example", 1, routes={"/x": Route("/x", method)})
+
+
+def test_a_signal_handler_may_ask_for_the_snapshot_at_any_time():
+    registry = ProviderRegistry()
+    with registry._lock:  # by the very thread that the handler interrupts
+        assert registry.snapshot()
