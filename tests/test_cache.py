@@ -6,10 +6,10 @@ from enum import Enum
 import pytest
 from conftest import NO_RETRY, Clock, in_threads
 
-from rapidfailover import FailoverClient, LRUTTLCache
-from rapidfailover.cache import Records, key_of
+from rapidfailover import FailoverClient, FileCache, LRUTTLCache
 from rapidfailover.config import encode_query
-from rapidfailover.gateway import parse
+from rapidfailover.payload import parse
+from rapidfailover.records import Records, key_of
 
 
 class Colour(str, Enum):
@@ -130,6 +130,16 @@ def test_a_copy_knows_its_provider_and_its_age(clock):
     clock.tick(30)
     assert kept.find("k", 60) == ({"a": 1}, b'{"a":\n1}', "one", 30.0)
     assert kept.find("k", 29) is None
+
+
+@pytest.mark.parametrize("make, checked", [
+    (lambda path: LRUTTLCache(), True), (FileCache, False), (lambda path: type("Theirs", (LRUTTLCache,), {})(), False),
+], ids=["own memory", "files", "a class of the user's"])
+def test_only_what_this_process_has_kept_by_itself_is_not_checked_again(tmp_path, clock, make, checked):
+    asked = []
+    kept = Records(make(tmp_path), lambda body, checked: asked.append(checked) or parse(body, checked), 60.0, clock)
+    kept.keep("k", "one", b"[1]")
+    assert kept.find("k", 60).data == [1] and asked == [checked]
 
 
 def test_a_copy_from_the_future_is_not_young_for_ever(clock):

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from conftest import KEY, NO_RETRY, Clock, Upstream, http, in_threads
+from faults import Heartbeat
 
 from rapidfailover import (
     AllProvidersFailed,
@@ -84,7 +85,7 @@ def test_a_retry_that_succeeds_is_no_switch_and_no_fault(rapidapi, make_client):
     rapidapi.fail("tiktok-scraper7", 503, times=1)
     result = client.call(*USER)
     assert (result.provider, result.attempts[0].retries) == ("tiktok-scraper7", 1)
-    assert 0.1 <= result.elapsed < 0.6
+    assert 0.1 <= result.elapsed < 1.0
     assert rapidapi.registry.snapshot()["tiktok"]["tiktok-scraper7"]["error_count"] == 0
 
 
@@ -188,14 +189,30 @@ def test_404_from_everybody_is_not_found_and_serves_no_copy(rapidapi, client):
 
 @pytest.mark.parametrize("spoil", [
     lambda fake: fake.fail("tiktok-tikwm", 503),
-    lambda fake: fake.fail("tiktok-tikwm", 403),
     lambda fake: fake.registry.hold("tiktok", "tiktok-tikwm", 60),
-], ids=["one failed", "one said something else", "one was not asked"])
-def test_it_is_not_found_only_if_everybody_was_asked_and_said_404(rapidapi, client, spoil):
+], ids=["one failed", "one was not asked"])
+def test_it_is_not_found_only_if_everybody_was_asked_and_nobody_was_out(rapidapi, client, spoil):
     client.call(*USER)
     fail_all(rapidapi, 404)
     spoil(rapidapi)
     assert client.call(*USER).stale
+
+
+def test_a_403_is_no_opinion_on_whether_it_is_found(rapidapi, client):
+    fail_all(rapidapi, 403)
+    rapidapi.fail("tiktok-feature", 404)
+    with pytest.raises(NotFound):
+        client.call(*USER)
+
+
+def test_what_was_deleted_does_not_come_back_in_the_next_outage(rapidapi, client):
+    client.call(*USER)
+    fail_all(rapidapi, 404)
+    with pytest.raises(NotFound):
+        client.call(*USER)
+    fail_all(rapidapi, 503)
+    with pytest.raises(AllProvidersFailed):
+        client.call(*USER)
 
 
 def test_a_disabled_provider_is_not_asked_whether_it_is_found(rapidapi, client):
@@ -307,9 +324,9 @@ def test_a_copy_that_is_young_enough_comes_back_as_fresh_without_asking(rapidapi
 
 def test_a_hanging_primary_leaves_time_for_the_others(rapidapi, client):
     rapidapi.fail("tiktok-scraper7", "hang")
-    result = client.call(*USER, deadline=0.9)
+    result = client.call(*USER, deadline=3.0)
     assert result.provider == "tiktok-feature"
-    assert 0.25 < result.attempts[0].elapsed < 0.4  # a third of it: three providers
+    assert 0.9 < result.attempts[0].elapsed < 1.4  # a third of it: three providers
 
 
 def test_the_deadline_bounds_the_whole_call(rapidapi, client):
@@ -317,7 +334,7 @@ def test_the_deadline_bounds_the_whole_call(rapidapi, client):
     began = time.monotonic()
     with pytest.raises(AllProvidersFailed):
         client.call(*USER, deadline=0.6)
-    assert 0.5 < time.monotonic() - began < 0.8
+    assert 0.5 < time.monotonic() - began < 1.5
 
 
 def test_a_longer_timeout_raises_the_deadline_of_its_call(rapidapi, make_client):
@@ -334,17 +351,17 @@ def test_the_pause_before_a_retry_stays_within_the_attempt(rapidapi, make_client
     client = make_client()
     fail_all(rapidapi, 503)
     began = time.monotonic()
-    with pytest.raises(AllProvidersFailed) as caught:
+    with Heartbeat() as heartbeat, pytest.raises(AllProvidersFailed) as caught:
         client.call(*USER, deadline=0.3)
-    assert time.monotonic() - began < 0.3 and [a.retries for a in caught.value.attempts] == [0, 0, 0]
+    assert time.monotonic() - began < 0.3 + heartbeat.hiccups(began) and [a.retries for a in caught.value.attempts] == [0, 0, 0]
 
 
 def test_the_time_of_a_slow_cache_does_not_count(make_client):
     class Slow(LRUTTLCache):
         def get(self, key, default=None):
-            time.sleep(0.4)
+            time.sleep(1.5)
 
-    assert make_client(cache=Slow(), fresh_for=5.0).call(*USER, deadline=0.3).provider == "tiktok-scraper7"
+    assert make_client(cache=Slow(), fresh_for=5.0).call(*USER, deadline=1.2).provider == "tiktok-scraper7"
 
 
 @pytest.mark.parametrize("seconds", [1e-9, 1e10, 1e300, 10 ** 30])
@@ -357,10 +374,10 @@ def test_times_beyond_reason_are_no_crash(rapidapi, client, seconds):
 
 def test_the_time_of_a_slow_key_does_not_count(make_client):
     def slow_key():
-        time.sleep(0.4)
+        time.sleep(1.5)
         return KEY
 
-    assert make_client(api_key=slow_key).call(*USER, deadline=0.3).provider == "tiktok-scraper7"
+    assert make_client(api_key=slow_key).call(*USER, deadline=1.2).provider == "tiktok-scraper7"
 
 
 @pytest.mark.parametrize("option", ["timeout", "deadline"])

@@ -1,14 +1,17 @@
 """What a listener is told, and that neither it nor the log can harm a call."""
 
 import logging
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from conftest import NO_RETRY, Clock
 
+import rapidfailover
 from rapidfailover import AllProvidersFailed, FailoverClient, ProviderRegistry, RefreshRequest
-from rapidfailover.events import Events
+from rapidfailover.events import KINDS, Events
 
 USER = ("tiktok", "/user/info", {"unique_id": "ada"})
 TIKTOK = ("tiktok-scraper7", "tiktok-feature", "tiktok-tikwm")
@@ -137,6 +140,21 @@ def test_what_is_no_listener_is_refused(rapidapi):
         FailoverClient(rapidapi.registry, on_event="print")
 
 
+# --- the table ---
+
+def test_every_event_stands_in_the_table_and_nothing_else_does():
+    """Found in the source, by the names of what reports them."""
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(rapidfailover.__file__).parent.glob("*.py"))
+    reported = set(re.findall(r'\b(?:_?report|tell|log)\(\s*"(\w+)"', source))
+    judged = set(re.findall(r'return "(trip|hold|recovery)"|"(trip|hold|recovery)" if', source))
+    assert reported | {kind for pair in judged for kind in pair if kind} == set(KINDS)
+
+
+def test_what_stands_in_no_table_is_an_error():
+    with pytest.raises(KeyError):
+        Events().report("surprise")
+
+
 # --- the log ---
 
 def test_lines_carry_fields_and_do_not_flood(rapidapi, client, caplog):
@@ -160,3 +178,40 @@ def test_a_trip_and_a_hold_carry_fields(caplog, rapidapi, client):
         client.call(*USER)
     assert {(record.event, record.provider) for record in caplog.records if hasattr(record, "event")} >= {
         ("trip", "tiktok-scraper7"), ("hold", "tiktok-feature"), ("switch", "tiktok-scraper7")}
+
+
+def test_a_listener_that_dawdles_costs_a_call_fifty_milliseconds_in_all_and_none_beyond_its_deadline(rapidapi, make_client):
+    heard = []
+
+    def dawdle(name, fields):
+        time.sleep(0.5)
+        heard.append(name)
+
+    client = make_client(on_event=dawdle, matrix=NO_RETRY, refresh=False)
+    for name in TIKTOK:
+        rapidapi.fail(name, 403)
+    began = time.monotonic()
+    with pytest.raises(AllProvidersFailed):
+        client.call(*USER)  # three switches: 1.5 s of listening
+    assert time.monotonic() - began < 1.2
+    while len(heard) < 3 and time.monotonic() - began < 10.0:
+        time.sleep(0.05)
+    assert heard == ["switch"] * 3
+    with pytest.raises(AllProvidersFailed):
+        client.call(*USER, deadline=0.001)
+
+
+def test_a_broken_cache_is_told_once_in_ten_seconds(rapidapi, make_client, caplog):
+    class Broken:
+        def get(self, key):
+            raise ConnectionError("redis://:secret@host is away")
+
+        def set(self, key, value, timeout):
+            raise ConnectionError("redis://:secret@host is away")
+
+    client = make_client(cache=Broken(), fresh_for=1.0)
+    for number in range(5):
+        client.call("tiktok", "/user/info", {"unique_id": str(number)})
+    told = [record for record in caplog.records if getattr(record, "event", "") == "cache"]
+    assert [record.getMessage() for record in told] == [
+        "the cache could not be asked: ConnectionError", "the cache could not keep an answer: ConnectionError"]

@@ -74,6 +74,41 @@ def test_the_oldest_go_when_there_are_too_many_and_nothing_of_anybody_else(direc
     assert len(cache) == 3 and (directory / "notes.txt").read_text() == "mine"
 
 
+def test_a_quarter_more_than_the_most_is_there_until_it_looks_and_never_more(directory):
+    cache = FileCache(directory, max_entries=50)
+    sizes = []
+    for number in range(300):
+        cache.set(f"key{number}", b"1")
+        sizes.append(len(cache))
+    assert 50 <= min(sizes[60:]) and max(sizes) <= 62
+
+
+def test_processes_that_keep_one_entry_each_fill_no_directory(directory):
+    """A cron job's, say: each is gone before it has kept as many entries as there are between two looks."""
+    for number in range(400):
+        FileCache(directory, max_entries=50).set(f"key{number}", b"1")
+    assert len(FileCache(directory)) < 200  # each looks with a chance of a twelfth
+
+
+def test_a_set_costs_the_same_among_ten_files_and_among_ten_thousand(directory):
+    """One that looked through the directory each time took 46 ms among ten thousand, and 0.1 ms among ten."""
+    def cost(cache):
+        times = []
+        for number in range(50):
+            began = time.thread_time()
+            cache.set(f"another{number}", b"x" * 3000)
+            times.append(time.thread_time() - began)
+        return sorted(times)[len(times) // 2]
+
+    few, many = FileCache(directory / "few", max_entries=10 ** 4), FileCache(directory / "many", max_entries=10 ** 4)
+    for cache in (few, many):
+        cache.set("first", b"1")
+    for number in range(10 ** 4):
+        with open(many._path(str(number)), "wb"):
+            pass
+    assert cost(many) < 5 * cost(few) + 0.001
+
+
 @pytest.mark.parametrize("content", [
     b"", b"{", b"[]", b"null", b"7", b'"text"', b'{"key": "other", "expires": 9e9, "value": 1}', b'{"key": "key"}',
     b'{"key": "key", "expires": "later", "value": 1}', b'{"key": "key", "expires": 9e9}', b"\xff\xfe\x00", b"[" * 100_000,
@@ -178,7 +213,7 @@ def test_kill_9_in_the_middle_leaves_whole_entries_only(directory):
 
 
 def test_what_a_killed_writer_left_is_swept_up_a_day_later(directory):
-    cache = FileCache(directory)
+    cache = FileCache(directory, max_entries=5)
     directory.mkdir()
     old, young = (directory / f"{letter * 40}.rapidfailover.json.1-1.tmp" for letter in "ab")
     others = directory / "report.tmp", directory / "x.rapidfailover.json"

@@ -1,5 +1,6 @@
 """RapidAPI's own words through the whole client: quotas, holds, errors inside a 200, and what reaches a provider."""
 
+import dataclasses
 import json
 
 import pytest
@@ -40,51 +41,155 @@ def alone(rapidapi, name, **options):
 # --- errors inside a 200 ---
 
 NAMES = [config.name for members in PROVIDERS.values() for config in members]
-# What the provider's word for content that is gone is known to mean; cells marked ? in rapidapi.md fall to 502.
-DEAD = {**dict.fromkeys(TIKTOK, "not found"), "the-old-bird": "not found", "instagram-stats": "not found", "yt-api": "not found"}
 SOFT = {"yt-api": "forbidden", "instagram-stats": "server error"}  # they send a code of their own
 PROFILE_PATHS = {"instagram-stats": ("/community", {"url": "https://www.instagram.com/ada/"}),
                  "linkedin-fresh": ("/api/v1/user/profile", {"username": "ada"})}
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("fault", [None, "soft-error", "dead"])
-def test_every_provider_of_the_catalogue_has_its_envelope_checked(rapidapi, name, fault):
+def test_every_provider_of_the_catalogue_serves_its_profile(rapidapi, name):
+    platform, client = alone(rapidapi, name)
+    with client:
+        assert client.call(platform, *(PROFILE_PATHS.get(name) or CALLS[platform])).provider == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_providers_own_error_inside_a_200_is_seen(rapidapi, name):
+    platform, client = alone(rapidapi, name)
+    rapidapi.fail(name, "soft-error")
+    with client, pytest.raises(AllProvidersFailed) as caught:
+        client.call(platform, *(PROFILE_PATHS.get(name) or CALLS[platform]))
+    attempt, = caught.value.attempts
+    assert (attempt.status, attempt.action) == (200, SOFT.get(name, "bad gateway"))
+    assert len(client.cache) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_providers_word_for_dead_content_is_not_found_and_no_fault(rapidapi, name):
+    """Three visitors who type a name that does not exist close a platform to nobody."""
     platform, client = alone(rapidapi, name)
     question = PROFILE_PATHS.get(name) or CALLS[platform]
     with client:
-        if fault is None:
-            assert client.call(platform, *question).provider == name
-            return
-        rapidapi.fail(name, fault)
-        with pytest.raises(AllProvidersFailed) as caught:
-            client.call(platform, *question)
-        attempt, = caught.value.attempts
-        expected = (DEAD if fault == "dead" else SOFT).get(name, "bad gateway")
-        assert (attempt.status, attempt.action) == (200, expected)
-        assert len(client.cache) == 0
+        assert not client.call(platform, *question).stale
+        rapidapi.fail(name, "dead", times=4)
+        for _ in range(4):
+            with pytest.raises(NotFound) as caught:
+                client.call(platform, *question)
+            attempt, = caught.value.attempts
+            assert (attempt.status, attempt.action) == (200, "not found")
+        state = client.registry.snapshot()[platform][name]
+        assert (state["error_count"], state["circuit"], state["hold_until"]) == (0, "closed", None)
+        rapidapi.fail(name, 503, times=1)
+        with pytest.raises(AllProvidersFailed):
+            client.call(platform, *question)  # the copy is gone too
+        assert client.call(platform, *question).provider == name
+
+
+CHECKS = {config.name: config.check for members in PROVIDERS.values() for config in members}
+ENDPOINTS = [
+    *[(name, endpoint) for name in TIKTOK for endpoint in ("/user/info", "/user/posts", "/")],
+    *[("instagram-looter2", endpoint) for endpoint in ("/profile", "/user-feeds", "/post")],
+    *[("instagram-stats", endpoint) for endpoint in ("/profile", "/community", "/posts/one", "/posts")],
+    *[("yt-api", endpoint) for endpoint in ("/video/info", "/channel/about", "/channel/videos")],
+    *[("the-old-bird", endpoint) for endpoint in ("/screenname.php", "/timeline.php", "/tweet.php")],
+    *[(name, "/person_deep") for name in ("linkedin-realtime", "linkedin-fresh")], ("linkedin-fresh", "/api/v1/user/profile"),
+    *[("threads-api4", endpoint) for endpoint in ("/api/user/info", "/api/user/posts", "/api/post/detail")],
+]
+
+
+@pytest.mark.parametrize("name, endpoint", ENDPOINTS)
+@pytest.mark.parametrize("body, meant", [
+    ({}, 502), ([], 502), ([{}], 502), ({"message": ""}, 502), ({"message": "Forbidden"}, 502), ({"error": "Something has gone wrong"}, 502),
+    ({"message": "You have exceeded the limit"}, 429), ({"msg": "Too many visitors"}, 429), ({"error": "This account is private"}, 404),
+    ({"data": None, "message": "not found"}, 404), ({"ok": None}, None),
+])
+def test_what_is_no_profile_is_none_whoever_says_so(name, endpoint, body, meant):
+    if meant is None:
+        meant = 200 if name == "instagram-looter2" else 502  # its fields= may leave anything
+    assert CHECKS[name](endpoint, body) == meant
 
 
 @pytest.mark.parametrize("name, endpoint, body", [
-    ("tiktok-scraper7", "/user/info", []), ("tiktok-scraper7", "/user/info", {"data": {}}), ("tiktok-scraper7", "/user/info", {"code": 0}),
-    ("instagram-looter2", "/profile", {"username": "ada"}), ("instagram-looter2", "/user-feeds", {"status": True}),
-    ("instagram-stats", "/community", {"data": {}}), ("instagram-stats", "/community", {"meta": {"code": 200}}),
-    ("instagram-stats", "/community", {"meta": "x"}), ("yt-api", "/video/info", {"error": "x", "code": "odd"}),
-    ("yt-api", "/video/info", {"status": "fail"}), ("linkedin-fresh", "/api/v1/user/profile", {"data": {}}),
-    ("threads-api4", "/api/user/info", {}),
+    ("tiktok-scraper7", "/user/info", {"data": {}}), ("tiktok-scraper7", "/user/info", {"code": 0}), ("tiktok-scraper7", "/user/info", {"code": 0, "data": {}}),
+    ("tiktok-scraper7", "/user/info", {"code": 0, "data": {"user": {"nickname": ""}}}), ("tiktok-scraper7", "/user/posts", {"code": 0, "data": []}),
+    ("tiktok-scraper7", "/", {"code": 0, "data": []}), ("tiktok-scraper7", "/user/info", {"code": False, "data": {"user": {"id": "1"}}}),
+    ("tiktok-scraper7", "/x", {"code": 404, "msg": ""}), ("tiktok-scraper7", "/x", {"code": -1, "msg": None}),
+    ("instagram-looter2", "/profile", {"status": True}), ("instagram-looter2", "/user-feeds", {"status": "ok"}),
+    ("instagram-looter2", "/profile", {"status": "fail", "message": ""}), ("instagram-looter2", "/profile", {"message": "Internal error", "code": 5}), ("instagram-looter2", "/search", {"status": False, "users": []}),
+    ("instagram-looter2", "/profile", {"status": 200, "body": {"status": False}}), ("instagram-looter2", "/profile", {"status": 200, "body": {}}),
+    ("instagram-stats", "/community", {"meta": {"code": 200}}), ("instagram-stats", "/community", {"meta": {"code": 200}, "data": {}}),
+    ("instagram-stats", "/community", {"meta": "x"}), ("instagram-stats", "/community", {"meta": {"code": 400, "message": "bad"}}),
+    ("yt-api", "/video/info", {"error": "x", "code": "odd"}), ("yt-api", "/video/info", {"status": "FAIL", "id": "v"}),
+    ("the-old-bird", "/screenname.php", {"status": "active"}), ("the-old-bird", "/screenname.php", {"status": "error", "rest_id": "1"}),
+    ("linkedin-fresh", "/api/v1/user/profile", {"data": {}}), ("linkedin-fresh", "/person_deep", {"success": True, "message": "success", "data": {"urn": "u"}}),
+    ("linkedin-realtime", "/person_deep", {"success": True, "data": []}), ("linkedin-realtime", "/person_deep", {"success": "true", "data": {"firstName": "A"}}),
+    ("threads-api4", "/api/user/info", {"data": {}}), ("threads-api4", "/api/user/info", {"data": {"user": {}}}),
+    ("threads-api4", "/api/user/info", {"data": {"user": None}, "errors": [{"description": "Internal"}]}), ("threads-api4", "/api/user/info", {"errors": ["x"]}),
 ])
 def test_an_envelope_that_is_neither_success_nor_known_error_is_a_bad_payload(name, endpoint, body):
-    check = next(config.check for members in PROVIDERS.values() for config in members if config.name == name)
-    assert check(endpoint, body) == 502
+    assert CHECKS[name](endpoint, body) == 502
 
 
 @pytest.mark.parametrize("name, endpoint, body", [
     ("instagram-looter2", "/search", {"users": []}), ("instagram-looter2", "/search", []), ("yt-api", "/search", {"data": []}),
-    ("the-old-bird", "/search.php", {"timeline": []}), ("the-old-bird", "/list.php", []),
+    ("the-old-bird", "/search.php", {"timeline": []}), ("the-old-bird", "/list.php", []), ("tiktok-scraper7", "/music/info", {"code": 0, "data": []}),
 ])
 def test_endpoints_whose_envelope_is_not_known_pass(name, endpoint, body):
-    check = next(config.check for members in PROVIDERS.values() for config in members if config.name == name)
-    assert check(endpoint, body) == 200
+    assert CHECKS[name](endpoint, body) == 200
+
+
+@pytest.mark.parametrize("endpoint, body", [
+    ("/profile", {"username": "ada"}), ("/profile", {"biography": ""}), ("/user-feeds", {"more_available": False}), ("/post", {"id": "1"}),
+    ("/profile", {"status": "ok", "id": "1"}), ("/profile", {"status": 200, "body": {"username": "ada"}}), ("/profile", {"message": "", "id": "1"}),
+    ("/post", {"status": True, "message": "success", "id": "1"}),
+])
+def test_the_fields_that_a_caller_of_looter2_asks_for_are_enough(endpoint, body):
+    assert CHECKS["instagram-looter2"](endpoint, body) == 200
+
+
+@pytest.mark.parametrize("status, meant", [("notfound", 404), ("suspended", 404), ("active", 200), (None, 200)])
+def test_an_account_of_the_old_bird_is_active_or_there_is_none(status, meant):
+    assert CHECKS["the-old-bird"]("/screenname.php", {"status": status, "profile": "ada"}) == meant
+    assert CHECKS["the-old-bird"]("/tweet.php", {"status": status, "id": "1"}) == (404 if status == "notfound" else 200)
+
+
+# --- the words of an error inside a 200 ---
+
+@pytest.mark.parametrize("words, meant", [
+    # gone, private, not existing, invalid id
+    ("unique_id is invalid", 404), ("userinfo is failed", 404), ("Url parsing is failed! Please check url.", 404), ("User not found", 404),
+    ("USER_NOT_FOUND", 404), ("The media not exist or the owner is private", 404), ("This user doesn't exist.", 404), ("The user doesn’t exist", 404),
+    ("the video does not\nexist", 404), ("This account is private", 404), ("Video unavailable", 404), ("Sorry, this page isn't available.", 404),
+    ("The post was deleted", 404), ("Account suspended", 404), ("Invalid username", 404), ("invalid user_id", 404), ("Could not find profile", 404),
+    ("API error: User not found", 404), ("Profile not found or invalid username", 404), ("This post no longer exists", 404), ("It is gone.", 404),
+    # limits
+    ("Free Api Limit: 1 request/second.", 429), ("Daily quota reached", 429), ("Too many attempts", 429), ("rate-limited", 429), ("RATE_LIMIT_EXCEEDED", 429),
+    ("User not found: rate limit exceeded", 429),
+    # anything else, and what sounds like the first and is trouble of the provider's own
+    ("", 502), (" ", 502), ("Internal error", 502), ("Failed to fetch content", 502), ("Something has gone wrong", 502), ("Service unavailable", 502),
+    ("Invalid API key", 502), ("invalid session_id", 502), ("Session not found", 502), ("device_id is invalid", 502), ("Endpoint not found", 502),
+    ('relation "users" does not exist', 502), ("table doesn't exist", 502), ("Your account has been suspended", 502), ("No such file", 502),
+    ("Profile temporarily unavailable: server not found", 502), ("Invalid user agent", 502), ("unlimited", 502), ("video available", 502),
+    ("This endpoint was removed", 502), ("proxy does not exist", 502), ("invalid response", 502), ("Cannot find module 'x'", 502),
+    ("The requested URL was not found on this server.", 502),
+])
+@pytest.mark.parametrize("name, envelope", [
+    ("tiktok-scraper7", lambda words: {"code": -1, "msg": words}), ("instagram-looter2", lambda words: {"status": False, "errorMessage": words}),
+    ("instagram-looter2", lambda words: {"status": False, "message": words}), ("instagram-stats", lambda words: {"meta": {"code": 400, "message": words}}),
+    ("yt-api", lambda words: {"error": words or "x", "status": "fail"}), ("linkedin-fresh", lambda words: {"success": False, "messages": words}),
+    ("threads-api4", lambda words: {"errors": [{"code": 1}, {"description": words}]}), ("the-old-bird", lambda words: {"status": "error", "message": words}),
+])
+def test_an_error_inside_a_200_is_read_by_its_words(name, envelope, words, meant):
+    assert CHECKS[name]("/x", envelope(words)) == meant
+
+
+@pytest.mark.parametrize("code, words, meant", [
+    ("403", "Forbidden", 403), (404, "", 404), (429, "", 429), (403, "This video is private", 404), (500, "Video unavailable", 404), (401, "x", 502),
+    (400, "x", 502), (200, "x", 502), (None, "x", 502), ([], "x", 502),
+])
+def test_where_the_words_say_nothing_the_envelopes_own_code_does(code, words, meant):
+    assert CHECKS["yt-api"]("/video/info", {"error": words or True, "code": code}) == meant
+    assert CHECKS["instagram-stats"]("/profile", {"meta": {"code": code, "message": words}}) == meant
 
 
 def test_dead_content_everywhere_is_not_found_and_nobodys_fault(rapidapi, client):
@@ -118,17 +223,19 @@ def test_the_quota_is_told_with_the_result_and_in_the_snapshot(rapidapi, client)
             assert other.call("raw", "/thing").quota is None
 
 
-def test_a_provider_with_none_left_is_asked_last_until_its_reset(rapidapi, make_client):
+@pytest.mark.parametrize("overage", [False, True])
+def test_a_provider_with_none_left_is_left_alone_until_its_reset_or_asked_last_for_money(rapidapi, make_client, overage):
     clock = Clock()
-    registry = ProviderRegistry(rapidapi.providers, clock=clock)
-    client = make_client(registry, matrix=NO_RETRY)
+    registry = ProviderRegistry({platform: [dataclasses.replace(provider, overage=overage) for provider in providers]
+                                 for platform, providers in rapidapi.providers.items()}, clock=clock)
+    client = make_client(registry, matrix=NO_RETRY, refresh=False)
     rapidapi.quota("tiktok-scraper7", 1, reset=1000)
     assert client.call(*USER).provider == "tiktok-scraper7"  # its last one
     assert client.call(*USER).provider == "tiktok-feature"
     for name in TIKTOK[1:]:
         rapidapi.fail(name, 503)
-    assert client.call(*USER).provider == "tiktok-scraper7"  # asked last, and answering for money
-    assert [provider.name for provider in registry.get_available_providers("tiktok")] == list(TIKTOK)
+    assert client.call(*USER).stale != overage
+    assert [one.name for one in registry.get_available_providers("tiktok")] == list(TIKTOK[not overage:])
     rapidapi.recover()
     rapidapi.quota("tiktok-scraper7", 500)
     clock.tick(1001)
@@ -180,7 +287,8 @@ def test_a_hold_is_one_line_and_a_success_elsewhere_does_not_end_it(rapidapi, cl
     for _ in range(3):
         assert client.call(*USER).provider == "tiktok-feature"
     lines = [r.getMessage() for r in caplog.records if "held" in r.getMessage()]
-    assert lines == ["tiktok: tiktok-scraper7 is held for 3600 s: tiktok-scraper7: 403 forbidden (You are not subscribed to this API.)"]
+    assert lines == ["tiktok: tiktok-scraper7 is held for 3600 s: tiktok-scraper7: 403 forbidden "
+                     "(You are not subscribed to this API. (tiktok-scraper7.p.rapidapi.com))"]
 
 
 def test_a_short_hold_is_waited_for_and_asked_once_more(rapidapi, make_client):
@@ -286,11 +394,13 @@ def test_only_a_result_or_a_failover_error_comes_out(status, headers, body):
     answer = b"\r\n".join([f"HTTP/1.1 {status} X".encode(), b"Content-Length: %d" % len(body), b"Connection: close",
                            *lines, b"", body])
     with Upstream(answer) as upstream:
-        config = ProviderConfig("raw", "raw.example", 1, upstream.provider().base_url, check=only_good)
+        config = ProviderConfig("raw", "raw.p.rapidapi.com", 1, upstream.provider().base_url, check=only_good)
         registry = ProviderRegistry({"raw": [config]})
         with FailoverClient(registry, api_key=KEY, matrix=NO_RETRY, max_wait=0.0, timeout=1.0, refresh=False) as client:
             try:
                 result = client.call("raw", "/thing")
+            except NotFound:
+                pass  # remembers that there is none
             except FailoverError:
                 assert len(client.cache) == 0
             else:

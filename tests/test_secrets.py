@@ -10,8 +10,8 @@ import requests
 from conftest import NO_RETRY, Upstream, http, in_threads
 from faults import GET_200
 
-from rapidfailover import FailoverClient, FailoverError, FileCache, LRUTTLCache, ProviderRegistry, cli
-from rapidfailover.transport import Key, _without
+from rapidfailover import FailoverClient, FailoverError, FileCache, LRUTTLCache, ProviderRegistry, cli, credentials
+from rapidfailover.credentials import Key, without
 
 KEY = "planted0key0msh1planted2key3p4jsn5planted6key7"
 SPELT = "".join(f"\\u00{ord(char):02X}" for char in KEY)
@@ -90,6 +90,19 @@ def test_no_failure_tells_it(tell_all, caplog, capfd, rapidapi, make_client, fau
         assert " ".join(PART) not in said and PART not in said and KEY[::-1][:16] not in said
 
 
+def test_no_traceback_of_what_is_raised_while_connecting_tells_it(monkeypatch):
+    """http.client connects when the head is put together, in a frame that holds the head."""
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with Upstream(http(b"[]")) as upstream, FailoverClient(ProviderRegistry({"raw": [upstream.provider()]}), api_key=lambda: KEY) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr("socket.socket", interrupted)
+            with pytest.raises(KeyboardInterrupt) as caught:
+                client.call("raw", "/thing")
+        assert not any(PART in said for said in mouth(caught.value))
+
+
 def test_the_objects_of_requests_do_not_hold_it(rapidapi, make_client, monkeypatch):
     """What a hook or an error reporter gets to see of requests."""
     seen = []
@@ -136,5 +149,18 @@ def test_in_many_threads_each_log_line_is_masked_with_the_key_of_its_own_call(ca
 def test_every_spelling_is_found_and_nothing_else_touched(key):
     upper = "".join(f"\\u{ord(char):04X}" for char in key)
     for spelt in (json.dumps(key)[1:-1], upper, upper.lower().replace("\\U", "\\u"), json.dumps(key)[1:-1].replace("/", "\\/")):
-        assert _without(Key(key), f'["{spelt}", "\\u0041\\u00e9\\/"]'.encode()) == b'["***", "\\u0041\\u00e9\\/"]'
-    assert _without(Key(key), b'"\\u0041 \\\\ nothing"') == b'"\\u0041 \\\\ nothing"'
+        assert without(Key(key), f'["{spelt}", "\\u0041\\u00e9\\/"]'.encode()) == b'["***", "\\u0041\\u00e9\\/"]'
+    assert without(Key(key), b'"\\u0041 \\\\ nothing"') == b'"\\u0041 \\\\ nothing"'
+
+
+@pytest.mark.parametrize("before", ["", "\\", "\\\\", "\\u", "\\u00", "\\u0123", "\\U", "\\U0001", "\\ud83d", "\\u0026"])
+@pytest.mark.parametrize("key", ["0123456789abcdef0123", 'a"b\\c/d.e+f*g(h)i[j'])
+def test_no_escape_in_front_of_a_spelt_out_key_hides_it(key, before):
+    spelt = key[:6] + f"\\u{ord(key[6]):04x}" + key[7:]
+    assert b"***" in without(Key(key), f'["{before}{spelt}"]'.encode())
+
+
+def test_an_ampersand_in_a_url_starts_no_search(monkeypatch):
+    monkeypatch.setattr(credentials, "_may_spell", None)
+    body = b'["https://x.invalid/?a=1\\u0026b=2\\u003c\\u00e9\\n"]'
+    assert without(Key(KEY), body) == body
