@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 
@@ -40,6 +41,15 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    @contextmanager
+    def frozen(self):
+        """It is there, and does nothing."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
+
     def __enter__(self):
         return self.start()
 
@@ -57,20 +67,25 @@ class SlowLink:
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self):
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
         return self
 
     def __exit__(self, *exc_info):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()  # whom it still let in is closed with the rest
         for one in self._sockets:
             one.close()
 
     def _accept(self):
         while True:
             try:
-                ours, theirs = self._listener.accept()[0], socket.create_connection(("127.0.0.1", self._port))
+                ours = self._listener.accept()[0]
+                self._sockets.append(ours)
+                theirs = socket.create_connection(("127.0.0.1", self._port))
+                self._sockets.append(theirs)
             except OSError:
                 return
-            self._sockets += ours, theirs
             for one, other in ((ours, theirs), (theirs, ours)):
                 threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
 

@@ -33,11 +33,10 @@ from rapidfailover import (
     ProviderConfig,
     ProviderRegistry,
     Result,
+    members,
     transport,
 )
-from rapidfailover.circuit import Circuit
-
-REGISTRY = sys.modules["rapidfailover.registry"]  # the package's `registry` is the shared one
+from rapidfailover.circuit import ANYBODY, Circuit, Ticket
 
 KEY = "planted0key0msh1planted2key3p4jsn5planted6key7"
 NAMES = ("first", "second", "third")
@@ -146,7 +145,7 @@ class Watched(Circuit):
     def __init__(self, *rules):
         self.model, self.tickets = Model(*rules, first_early=FIRST_EARLY), {None: None}
         self.difference, self.inside = None, False
-        super().__init__(*rules)
+        super().__init__(*rules, early_pause=FIRST_EARLY)
 
     def both(self, what, *arguments, **named):
         real = getattr(super(), what)
@@ -157,7 +156,7 @@ class Watched(Circuit):
             came = real(*arguments, **named)
         finally:
             self.inside = False
-        translated = [self.tickets[one] if isinstance(one, tuple) else one for one in (*arguments, *named.values())]
+        translated = [self.tickets[one] if one is None or isinstance(one, Ticket) else one for one in (*arguments, *named.values())]
         if what != "release" or arguments[0].trial:
             said = getattr(self.model, what)(*translated)
         if what == "admit":
@@ -170,17 +169,17 @@ class Watched(Circuit):
             self.difference = self.difference or f"after {what}{arguments}: {real}, the model says {said}"
         return came
 
-    def admit(self, now, lease, early=False):
-        return self.both("admit", now, lease, early)
+    def admit(self, now, lease, asker):
+        return self.both("admit", now, lease, asker)
 
     def release(self, ticket):
         return self.both("release", ticket)
 
-    def fault(self, now, ticket=None, *, rate_limited=False):
-        return self.both("fault", now, ticket, rate_limited=rate_limited)
+    def fault(self, now, ticket=None, *, rate_limited=False, given=ANYBODY, question=0):
+        return self.both("fault", now, ticket, rate_limited=rate_limited, given=given, question=question)
 
-    def success(self, ticket=None):
-        return self.both("success", ticket)
+    def success(self, ticket=None, took=0.0):
+        return self.both("success", ticket, took)
 
     def hold(self, now, seconds):
         return self.both("hold", now, seconds)
@@ -247,14 +246,14 @@ class Campaign:
             return reply
 
         rules = dict(error_threshold=3, cooldown=0.05, max_cooldown=0.5)
-        with mock.patch.object(REGISTRY, "Circuit", Watched), mock.patch.object(transport, "_Progress", Seen), \
+        with mock.patch.object(members, "Circuit", Watched), mock.patch.object(transport, "_Progress", Seen), \
                 mock.patch.object(transport.Transport, "ask", counted), \
                 mock.patch("rapidfailover.circuit.FIRST_EARLY", FIRST_EARLY), mock.patch("rapidfailover.refresh._FIRST_PAUSE", 0.1), \
                 Heartbeat() as self.heartbeat:
             before = self.left_open()
             self.providers = {name: Provider(name, self.seed, self.counts) for name in NAMES}
             registry = ProviderRegistry({"p": [
-                ProviderConfig(name, f"{name}.example", number, base_url=f"http://127.0.0.1:{provider.port}", check=self.check)
+                ProviderConfig(name, f"{name}.p.rapidapi.com", number, base_url=f"http://127.0.0.1:{provider.port}", check=self.check)
                 for number, (name, provider) in enumerate(self.providers.items())]}, **rules)
             self.cache = WatchedCache()
             self.client = FailoverClient(registry, api_key=KEY, timeout=TIMEOUT, deadline=DEADLINE, max_wait=0.3, max_stale=5.0,
@@ -267,8 +266,8 @@ class Campaign:
                 worker.join()
             self.client.close()
             time.sleep(0.5)  # a refresh under way ends
-            for name, entry in registry._platforms["p"].items():
-                self.hold(entry.circuit.difference, f"circuit of {name}")
+            for slot in registry.slots():
+                self.hold(slot.circuit.difference, f"circuit of {slot.name()}")
             self.hold(self.cache.difference, "cache")
             arrived = sum(provider.arrived for provider in self.providers.values())
             if arrived > self.sent:
@@ -336,7 +335,8 @@ class Campaign:
             return self.wrong_data(question, ending, began)
         attempts = getattr(ending, "attempts", ())
         if isinstance(ending, NotFound):
-            return None if attempts and all(one.action in ("not found", "skipped") for one in attempts) else f"NotFound of {attempts}"
+            everybody = len(attempts) == len(NAMES) and any(one.action == "not found" for one in attempts)
+            return None if everybody and all(one.action in ("not found", "forbidden") for one in attempts) else f"NotFound of {attempts}"
         if isinstance(ending, (BadRequest, AuthenticationFailed)):
             status = b"400" if isinstance(ending, BadRequest) else b"401"
             return None if self.providers[ending.provider].statuses[question, status] else f"nobody sent a {status}"

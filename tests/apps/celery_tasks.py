@@ -1,4 +1,4 @@
-"""Refreshes asked by a Celery worker: the web process hands the request over, the task runs it, the cache is shared."""
+"""Refreshes in a Celery worker: the web process hands a request over, the task asks; both share the cache."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A Django project in one file: a view, a health page, settings, and Django's own cache for the last good copies."""
+"""A Django project in one file: a view, a health page, settings; Django's cache keeps the copies."""
 
 import os
 
@@ -25,7 +25,8 @@ def user(request, name):
         return JsonResponse({"error": f"there is no {name}"}, status=404)
     except FailoverError as error:
         return JsonResponse({"error": str(error)}, status=502)
-    return JsonResponse({"user": result.data["data"]["user"]["uniqueId"], "provider": result.provider, "stale": result.stale})
+    profile = result.data["data"]["user"]
+    return JsonResponse({"user": profile["uniqueId"], "provider": result.provider, "stale": result.stale})
 
 
 def health(request):

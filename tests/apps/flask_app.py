@@ -1,4 +1,4 @@
-"""A Flask app: a view, a health page, settings from FLASK_*, and Flask-Caching's cachelib for the last good copies."""
+"""A Flask app: a view, a health page, settings from FLASK_*; cachelib keeps the last good copies."""
 
 from cachelib import FileSystemCache
 from flask import Flask
@@ -19,7 +19,8 @@ def user(name):
         return {"error": f"there is no {name}"}, 404
     except FailoverError as error:
         return {"error": str(error)}, 502
-    return {"user": result.data["data"]["user"]["uniqueId"], "provider": result.provider, "stale": result.stale}
+    profile = result.data["data"]["user"]
+    return {"user": profile["uniqueId"], "provider": result.provider, "stale": result.stale}
 
 
 @app.get("/health")
