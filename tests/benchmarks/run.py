@@ -1,4 +1,7 @@
-"""``make bench``: both tables, into results.md and on the screen, with a plot of availability. ``--quick``: under a minute."""
+"""``make bench``: both tables, into results.md and on the screen, with a plot of availability.
+
+``--quick``: figures beside their bounds, in about a minute, and no verdict.
+"""
 
 import sys
 from pathlib import Path
@@ -20,7 +23,7 @@ def main():
     if not quick:
         availability.plot(scale, played, HERE / "availability.png")
         (HERE / "results.md").write_text("# Benchmarks\n\n" + "\n".join(method), encoding="utf-8")
-    return 0 if met else 1
+    return 0 if met or quick else 1
 
 
 if __name__ == "__main__":
