@@ -2,11 +2,12 @@
 
 import os
 import threading
+from unittest import mock
 
 import pytest
 from faults import Upstream, http  # noqa: F401
 
-from rapidfailover import MATRIX, FailoverClient
+from rapidfailover import MATRIX, FailoverClient, ProviderRegistry
 from rapidfailover.testing import FakeRapidAPI
 
 KEY = "0123456789msh0123456789abcdefp1012345jsn0123456789"  # has the form of one, is none
@@ -77,6 +78,23 @@ def make_client(rapidapi):
 @pytest.fixture
 def client(make_client):
     return make_client(matrix=NO_RETRY, max_wait=0.0)
+
+
+@pytest.fixture
+def worker(rapidapi, make_client):
+    """Workers of a fleet: each a client with a registry and a connection of its own."""
+    def make(store, *, rules=None, **options):
+        options = {"matrix": NO_RETRY, "max_wait": 0.0, "refresh": False, **options}
+        store = store if hasattr(store, "share") else store.store()
+        return make_client(ProviderRegistry(rapidapi.providers, **(rules or {})), store=store, **options)
+    return make
+
+
+@pytest.fixture
+def unhurried():
+    """Everything counts as quick: the machine's own hiccups are not the subject."""
+    with mock.patch.multiple("rapidfailover.link", _PATIENCE=5.0, _SLOW=5.0, _SILENCE=10.0):
+        yield
 
 
 def pytest_sessionfinish(session, exitstatus):

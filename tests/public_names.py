@@ -18,8 +18,10 @@ from rapidfailover import (
     MissingAPIKey,
     NoProvidersAvailable,
     NotFound,
+    Paging,
     ProviderConfig,
     ProviderRegistry,
+    RapidAPIKey,
     RefreshRequest,
     RequestRefused,
     Result,
@@ -29,7 +31,7 @@ from rapidfailover import (
     UnknownProvider,
 )
 from rapidfailover.redis import RedisStore
-from rapidfailover.testing import FakeRapidAPI
+from rapidfailover.testing import FakeRapidAPI, local_registry, using
 
 
 def params(asked: Dict[str, Any]) -> Dict[str, Any]:
@@ -49,13 +51,15 @@ def on_event(name: str, fields: Dict[str, Any]) -> None:
 
 
 route = Route("/v2/profile", "POST", json=params, adapt=lambda data: data["data"])
+by_path = Route(lambda asked: ("v1", "users", asked["name"]), pages=Paging(lambda asked, data: {**asked, "page": 2} if data else None))
+as_text = Route(lambda asked: f"/v1/users/{asked['name']}")
 provider = ProviderConfig("mine", "mine.example", 1, base_url="https://mine.example", use_case="profiles", status="ok",
                           advice="keep", enabled=True, routes={"/profile": route}, check=check)
 registry = ProviderRegistry({"people": [provider]}, error_threshold=3, cooldown=300.0, max_cooldown=3600.0)
-registry.add("people", ProviderConfig("other", "other.example", 2), probe=("/profile", {"username": "ada"}))
+registry.add("people", ProviderConfig("other", "other.example", 2, auth=RapidAPIKey("key")), probe=("/profile", {"username": "ada"}))
 rule: Rule = MATRIX[429]._replace(retry=False)
 client = FailoverClient(registry, api_key=lambda: "key", refresh_key=lambda old: old + "2", cache=LRUTTLCache(),
-                        store=RedisStore("redis://127.0.0.1", namespace="people"),
+                        store=RedisStore("redis://127.0.0.1", namespace="people"), namespace="customer",
                         timeout=15, deadline=25.0, max_wait=2.0, max_body=10 * 2 ** 20, max_stale=86400.0, fresh_for=0.0,
                         matrix={429: rule}, refresh=hand_over, coalesce=True, on_event=on_event)
 
@@ -109,6 +113,14 @@ def test_double() -> None:
         rapidapi.refuse("tiktok-tikwm")
         rapidapi.recover()
         print(tested.call("tiktok", "/user/info", {"unique_id": "ada"}).provider, rapidapi.requests[0].headers)
+
+
+def test_own_platform() -> None:
+    with FakeRapidAPI({"people": [provider]}, answers={"mine": {"/v2/profile": {"data": {}}}}) as rapidapi:
+        rapidapi.answer("mine", "/v2/profile", lambda asked: (404, {"message": asked["link"]}))
+        rapidapi.fail("mine", 503, times=1, endpoint="/profile")
+    with using(FailoverClient(local_registry("http://127.0.0.1:8080"), api_key="key")) as used:
+        print(used.registry)
 
 
 def test_fixtures(fake_rapidapi: FakeRapidAPI, failover_client: FailoverClient) -> None:
