@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rapidfailover/__init__.py)
+COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types check soak bench bench-quick mutate vendor clean
+.PHONY: help demo test test-all lint types check soak bench bench-quick mutate docs vendor clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -18,7 +19,7 @@ demo: $(VENV)/.installed  ## watch the failover work, over real HTTP on this mac
 test: $(VENV)/.installed-test  ## the test suite
 	$(BIN)/python -m pytest -q -n 4
 
-test-all:  ## the suite on every interpreter found from 3.8 to 3.13, and on the oldest requests and urllib3
+test-all:  ## the suite on every interpreter found from 3.8 to 3.15, and on the oldest requests and urllib3
 	@PYTHON=$(PYTHON) sh tests/all_versions.sh
 
 lint: $(VENV)/.installed-check  ## flake8 and isort
@@ -45,12 +46,15 @@ mutate: $(VENV)/.installed-test  ## mutation testing of what decides; survivors 
 	$(BIN)/python -m pip install -q mutmut
 	$(BIN)/mutmut run && $(BIN)/mutmut results
 
+docs: $(VENV)/.installed-docs  ## the pages of docs/ as HTML, in build/docs
+	$(BIN)/mkdocs build --strict --quiet
+
 vendor:  ## copy the package into your own tree: make vendor DEST=path/to/yours/failover
 	@test -n "$(DEST)" || { echo "usage: make vendor DEST=path/to/yours/failover"; exit 2; }
 	@test ! -e "$(DEST)" || test -e "$(DEST)/VENDORED" || { echo "$(DEST) is there and is no copy of ours"; exit 1; }
 	@mkdir -p "$(DEST)" && rm -f "$(DEST)"/*.py
 	@cp rapidfailover/*.py rapidfailover/py.typed LICENSE "$(DEST)"
-	@echo "rapidfailover $(VERSION), copied by 'make vendor'. Change it upstream and copy it again." > "$(DEST)/VENDORED"
+	@commit="$(COMMIT)"; echo "rapidfailover $(VERSION)$${commit:+ (commit $$commit)}, copied by 'make vendor'. Change it upstream and copy it again." > "$(DEST)/VENDORED"
 	@cat "$(DEST)/VENDORED"
 
 clean:  ## remove what the other commands made
@@ -70,6 +74,10 @@ $(VENV)/.installed-test: $(BIN)/python setup.cfg setup.py
 
 $(VENV)/.installed-bench: $(BIN)/python setup.cfg setup.py
 	$(BIN)/python -m pip install -q -e '.[bench]'
+	touch $@
+
+$(VENV)/.installed-docs: $(BIN)/python setup.cfg setup.py
+	$(BIN)/python -m pip install -q -e '.[docs]'
 	touch $@
 
 $(VENV)/.installed-check: $(BIN)/python setup.cfg setup.py

@@ -1,14 +1,21 @@
-"""The metadata is in setup.cfg; this file lets any pip install the project, and puts its tests into its sdist."""
+"""The metadata is in setup.cfg; this file lets any pip install the project, and puts docs and
+tests into its sdist.
+"""
+
 from glob import glob
 
 from setuptools import setup
 from setuptools.command.sdist import sdist
 
+FILES = ("docs/*.md", "tests/*.*", "tests/apps/*.py", "tests/benchmarks/*.*",
+         "tests/payloads/*.json", "tests/payloads/*/*.json")
+
 
 class Sdist(sdist):
     def make_distribution(self):
-        self.filelist.extend(["CHANGELOG.md", "Makefile", *glob("tests/*.*"),
-                              *glob("tests/apps/*.py"), *glob("tests/benchmarks/*.*")])
+        self.filelist.extend(["CHANGELOG.md", "Makefile", "mkdocs.yml"])
+        for pattern in FILES:
+            self.filelist.extend(glob(pattern))
         super().make_distribution()
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs the suite, as the sdist holds it, on every interpreter from 3.8 to 3.13 that is found (on the PATH or under pyenv), each
-# with the newest requests and urllib3 it takes, and on the oldest of them with the oldest stack. ALL=1: a missing one fails.
+# Runs the suite, as the sdist holds it, on every interpreter from 3.8 to 3.15 that is found (on the PATH or under pyenv), each
+# with the newest requests and urllib3 it takes, and on the oldest of them with the oldest stack. ALL=1: a missing one fails,
+# up to 3.13; 3.14 and 3.15 are not everywhere yet.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 top=$PWD
@@ -27,11 +28,14 @@ print("Python %d.%d.%d, requests" % sys.version_info[:3], requests.__version__ +
 rm -rf .venv-sdist/out && .venv-sdist/bin/python -m build -q --sdist -o .venv-sdist/out . || exit 1
 tar xzf .venv-sdist/out/*.tar.gz -C .venv-sdist/out && cd .venv-sdist/out/*/ || exit 1
 
-for version in 3.8 3.9 3.10 3.11 3.12 3.13; do
+for version in 3.8 3.9 3.10 3.11 3.12 3.13 3.14 3.15; do
     python=$(python_of $version | tail -n 1)
     if [ -z "$python" ]; then
-        echo "$version      not found"
-        [ -z "${ALL:-}" ] || failed="$failed $version"
+        printf '%-8s not found: pyenv install %s' "$version" "$version"
+        case $version in
+            3.14 | 3.15) echo ", or on Debian sid (a chroot will do): apt install python$version-venv redis-server" ;;
+            *) echo; [ -z "${ALL:-}" ] || failed="$failed $version" ;;
+        esac
         continue
     fi
     suite "$version" "$python"
