@@ -149,7 +149,7 @@ class Admission(Leaves):
                 for member in waiting
                 if member.enabled and member.wait(endpoint, now, asker) <= 0
             ]
-            ready.sort(key=lambda member: member.is_used_up(now))
+            ready.sort(key=lambda member: member.quota.is_used_up(now))
         return ready
 
     def _waited(self, serving: Serving, asker: Asker, patience: Patience | None) -> bool:

@@ -41,7 +41,7 @@ class Checkups(Admission):
                 if not why_not and sparing is not None:
                     if member.answered_at is not None and now - member.answered_at < sparing:
                         why_not = f"answered {now - member.answered_at:.0f} s ago"
-                    elif member.is_scarce(now):
+                    elif member.quota.is_scarce(now):
                         why_not = "less than a tenth of its quota is left"
             leave = None
             if not why_not and endpoint is not None:

@@ -283,14 +283,9 @@ def result_of(
     *,
     stale: bool = False,
     age: float = 0.0,
-    quota: Mapping[str, float] | None = None,
+    quota: Mapping[str, Any] | None = None,
 ) -> Result:
     """As it is handed out. ``elapsed``: seconds since the call began."""
-    told = (
-        None
-        if quota is None
-        else {name: quota.get(name) for name in ("limit", "remaining", "reset")}
-    )
     return Result(
         data,
         question.platform,
@@ -300,7 +295,7 @@ def result_of(
         age,
         tuple(attempts),
         elapsed,
-        told,
+        quota,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from .circuit import ANYBODY, FIRST_EARLY, LAST_EARLY, Circuit
 from .members import Slot
 from .pace import FORGOTTEN, Pace, of_count
+from .quota import Quota
 
 __all__ = [
     "LONGEST",
@@ -55,8 +56,7 @@ class Entry(NamedTuple):
     """What a store holds of a slot; the times are ours, but for one."""
 
     circuit: Circuit
-    quota: dict[str, float]
-    quota_at: float  # 0.0: never
+    quota: Quota  # told_at 0.0: never
     learned: Pace | None
     learned_at: float  # by the server's clock: the same for all who know of it; 0.0: never
 
@@ -81,7 +81,7 @@ def dump(
     """``offset``: the server's time less ours. The pace was learned then, by its clock, of so many
     more answers.
     """
-    quota, learned = slot.quota or {}, slot.learned
+    quota, learned = slot.quota, slot.learned
     pace = (None, None) if learned is None else (learned.counted + counted, learned.seconds)
     times = {name: getattr(circuit, name) for name in _TIMES}
     if circuit.trial_until is not None:
@@ -95,8 +95,8 @@ def dump(
         random.getrandbits(48),
         *(getattr(circuit, name) for name in _COUNTS + _SECONDS),
         *map(there, times.values()),
-        there(slot.quota_at or None),
-        *map(quota.get, _QUOTA),
+        there(quota.told_at or None),
+        *quota[: len(_QUOTA)],
         learned_at or None,
         *pace,
     ]
@@ -131,9 +131,9 @@ def load(rules: Circuit, held: bytes, now: float, offset: float) -> Entry | None
     }
     circuit = replace(rules, **values)
     circuit.early_pause = float(min(max(circuit.early_pause, FIRST_EARLY), LAST_EARLY))
-    known_quota = {name: number for name, number in zip(_QUOTA, quota) if number is not None}
     told_at = 0.0 if quota_at is None else quota_at - offset
-    return Entry(circuit, known_quota, told_at, _pace(learned_at - offset, *pace), learned_at)
+    known = Quota(*quota)._replace(told_at=told_at)
+    return Entry(circuit, known, _pace(learned_at - offset, *pace), learned_at)
 
 
 def tells_something(held: bytes, now: float, offset: float) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple
 from .config import texts_in
 from .fork import pass_on
 from .payload import SAID, beginning, check_depth, clean, parse
+from .quota import Quota
 
 __all__ = ["Meaning", "interpret"]
 
@@ -118,8 +119,7 @@ class Meaning(NamedTuple):
     data: Any = None  # decoded JSON of a success
     # seconds to stay away, where the answer says so; inf: nobody knows how long
     hold: float | None = None
-    # {"limit", "remaining", "reset"}, what was told of it; seconds
-    quota: dict[str, float] | None = None
+    quota: Quota = Quota()
     window: float | None = None  # seconds, of the rate limit that a 429 names: 1, 60 or 3600
 
 
@@ -143,7 +143,7 @@ def interpret(
         meaning = _adapted(meaning, adapt) if adapt and meaning.data is not None else meaning
     else:
         meaning = _error(status, body, fields, quota, host)
-    return meaning if meaning.quota is not None else meaning._replace(quota=quota)
+    return meaning if meaning.quota.is_known() else meaning._replace(quota=quota)
 
 
 def _success(
@@ -152,7 +152,7 @@ def _success(
     endpoint: str,
     check: Check | None,
     fields: Mapping[str, str],
-    quota: dict[str, float] | None,
+    quota: Quota,
     host: str,
 ) -> Meaning:
     """A 2xx: only if it carries an object or an array of JSON that passes the provider's own
@@ -192,9 +192,7 @@ def _success(
     return _with_rate(meaning, words, fields) if meant == 429 else meaning
 
 
-def _error(
-    status: int, body: bytes, fields: Mapping[str, str], quota: dict[str, float] | None, host: str
-) -> Meaning:
+def _error(status: int, body: bytes, fields: Mapping[str, str], quota: Quota, host: str) -> Meaning:
     """Any other status: the gateway's own words, else what a provider or its web server said."""
     said = _json(body)
     outage = _outage(said)
@@ -231,12 +229,12 @@ def _meant(
     sentence: _Sentence,
     words: str,
     fields: Mapping[str, str],
-    quota: dict[str, float] | None,
+    quota: Quota,
     host: str,
 ) -> Meaning:
     """What the gateway's own sentence comes to."""
     detail = f"{words} ({host})" if sentence.names_host and host else words
-    meaning = Meaning(sentence.meant, detail, None, sentence.hold, None, sentence.window)
+    meaning = Meaning(sentence.meant, detail, hold=sentence.hold, window=sentence.window)
     if meaning.status != 429:
         return meaning
     told = _told(fields)
@@ -271,14 +269,12 @@ def _told(fields: Mapping[str, str]) -> float | None:
     return hold
 
 
-def _until_reset(meaning: Meaning, quota: dict[str, float] | None) -> Meaning:
+def _until_reset(meaning: Meaning, quota: Quota) -> Meaning:
     """A 429 that is the quota, whatever else is said: no use to ask before its reset."""
-    if meaning.hold != math.inf and (quota is None or quota.get("remaining") != 0):
+    if meaning.hold != math.inf and quota.left != 0:
         return meaning
-    return meaning._replace(
-        hold=(quota or {}).get("reset", math.inf),
-        quota=None if quota is None else {**quota, "remaining": 0},
-    )
+    hold = math.inf if quota.reset is None else quota.reset
+    return meaning._replace(hold=hold, quota=quota._replace(left=0) if quota.is_known() else quota)
 
 
 def _adapted(meaning: Meaning, adapt: Callable[[Any], Any]) -> Meaning:
@@ -316,23 +312,27 @@ _OUTAGE = re.compile(
 )
 
 
-def _quota(fields: Mapping[str, str]) -> dict[str, float] | None:
+_KINDS = {"limit": "limit", "remaining": "left", "reset": "reset"}  # of the headers
+
+
+def _quota(fields: Mapping[str, str]) -> Quota:
     """The plan's quota: of the billing object that is used up, else of requests, else of any other.
 
     The hard limit of free plans is the platform's ceiling, it says nothing about the plan
     (rapidapi.md). Nor does the window of a rate limit.
     """
-    told: dict[str, dict[str, float]] = {}
+    told: dict[str, Quota] = {}
     for name, value in fields.items():
         if name.startswith("x-ratelimit-") and "hard-limit" not in name:
             billed, _, kind = name[len("x-ratelimit-") :].rpartition("-")
             number = _seconds(value, fields) if kind == "reset" else _number(value)
             is_plan = billed and _WINDOWS.keys().isdisjoint(billed.split("-"))
-            if is_plan and kind in ("limit", "remaining", "reset") and number is not None:
-                told.setdefault(billed, {})[kind] = number
+            if is_plan and kind in _KINDS and number is not None:
+                known = told.get(billed, Quota())
+                told[billed] = known._replace(**{_KINDS[kind]: number})
     if not told:
-        return None
-    used_up = [quota for quota in told.values() if quota.get("remaining") == 0]
+        return Quota()
+    used_up = [quota for quota in told.values() if quota.left == 0]
     return used_up[0] if used_up else told.get("requests") or next(iter(told.values()))
 
 

@@ -11,6 +11,7 @@ from .circuit import Asker, Circuit, Ticket
 from .config import Paging, ProviderConfig, Route
 from .fork import pass_on
 from .pace import Pace, learned
+from .quota import Quota
 
 __all__ = ["Checkup", "Leave", "Member", "Serving", "Slot", "Visit"]
 
@@ -18,7 +19,6 @@ _ENDPOINTS = 64  # of a provider, whose circuits are kept
 _ANSWERS = 1000  # of a provider, whose times are remembered
 _MOMENT = 0.05  # seconds between two looks at whether the one that goes first after a hold is back
 _UNPROVEN = 3  # requests at once to a provider that has yet to show that it answers
-_UNTOLD_RESET = 3600.0  # seconds for which a quota without a reset is believed
 
 
 class Slot:
@@ -32,7 +32,6 @@ class Slot:
         "platform",
         "provider",
         "quota",
-        "quota_at",
     )
 
     def __init__(
@@ -42,8 +41,7 @@ class Slot:
         self.provider = provider
         self.circuit = circuit
         self.endpoint = endpoint  # "": the provider's own
-        self.quota: dict[str, float] | None = None  # as it was told ...
-        self.quota_at = 0.0  # ... then
+        self.quota = Quota()
         self.learned: Pace | None = None  # the pace, as it was learned or forgotten ...
         self.learned_at = 0.0  # ... then
 
@@ -105,8 +103,7 @@ class Member(Slot):
 
     def forget(self, now: float) -> None:
         """The quota and the learned pace."""
-        self.quota = self.learned = None
-        self.quota_at = self.learned_at = now
+        self.quota, self.learned, self.learned_at = Quota(told_at=now), None, now
 
     def is_crowded(self, now: float) -> bool:
         """Whether so many are asking it as may at once, while it has yet to show that it
@@ -181,7 +178,7 @@ class Member(Slot):
         """Why it cannot be asked for that, in words; nothing when it can."""
         slot = self.endpoints.get(endpoint)
         if self.is_spent(now):
-            return f"its plan is used up for {self._reset_at() - now:.0f} s"
+            return f"its plan is used up for {self.quota.renewed_in(now):.0f} s"
         return _why_out(self.circuit, now) or ("" if slot is None else _why_out(slot.circuit, now))
 
     def as_asked(self, asker: Asker) -> Asker:
@@ -207,7 +204,7 @@ class Member(Slot):
 
     def _renewed_in(self, now: float) -> float:
         """Seconds until its plan is no longer used up."""
-        return self._reset_at() - now if self.quota is not None and self.is_spent(now) else 0.0
+        return self.quota.renewed_in(now) if self.is_spent(now) else 0.0
 
     def pause(self, now: float) -> float:
         """Seconds to wait where it is only held: for the end of that, or a moment for the one that
@@ -225,36 +222,9 @@ class Member(Slot):
             and (slot is None or slot.circuit.wait(now, asker) <= 0)
         )
 
-    def quota_now(self, now: float) -> dict[str, float | None] | None:
-        """{"limit", "remaining", "reset"}: what is left, with the seconds until it resets; None
-        once it has.
-        """
-        left = self._reset_at() - now
-        if self.quota is None or left <= 0:
-            return None
-        reset = self.quota.get("reset")
-        return {
-            "limit": self.quota.get("limit"),
-            "remaining": self.quota.get("remaining"),
-            "reset": None if reset is None else round(left, 3),
-        }
-
     def is_spent(self, now: float) -> bool:
         """Whether its plan is used up, and more is not wanted for money."""
-        return not self.provider.overage and self.is_used_up(now)
-
-    def is_used_up(self, now: float) -> bool:
-        return self.quota is not None and (self.quota_now(now) or {}).get("remaining") == 0
-
-    def _reset_at(self) -> float:
-        reset = (self.quota or {}).get("reset")
-        return self.quota_at + (_UNTOLD_RESET if reset is None else reset)
-
-    def is_scarce(self, now: float) -> bool:
-        """Whether less than a tenth of the quota is left."""
-        quota = self.quota_now(now) or {}
-        limit, remaining = quota.get("limit"), quota.get("remaining")
-        return remaining is not None and remaining < (limit or 0) / 10
+        return not self.provider.overage and self.quota.is_used_up(now)
 
 
 def _why_out(circuit: Circuit, now: float) -> str:

@@ -238,8 +238,9 @@ class Mirror:
         if entry is not None:
             self._told[slot] = entry
             with self._circuits.lock:
-                if slot.quota_at + _MOMENT < min(entry.quota_at, now):
-                    slot.quota, slot.quota_at = entry.quota or None, min(entry.quota_at, now)
+                told_at = min(entry.quota.told_at, now)
+                if slot.quota.told_at + _MOMENT < told_at:
+                    slot.quota = entry.quota._replace(told_at=told_at)
                 self._learn(slot, entry)
         return entry
 
@@ -274,12 +275,9 @@ class Mirror:
         told, lesson = self._told.get(slot), self._lesson(slot)
         if told is None or lesson.counted:
             return True
-        was_used_up, is_used_up = (
-            quota.get("remaining") == 0 for quota in (told.quota, slot.quota or {})
-        )
         return (
-            is_used_up != was_used_up
-            or slot.quota_at - told.quota_at > _NEWS
+            (slot.quota.left == 0) != (told.quota.left == 0)
+            or slot.quota.told_at - told.quota.told_at > _NEWS
             or lesson.at_server > told.learned_at
         )
 
@@ -291,5 +289,5 @@ def _to_be_told(slots: Iterable[Slot]) -> Iterator[tuple[Slot, bool]]:
         is_changed = bool(
             circuit.generation or circuit.error_count or circuit.hold_until or circuit.limits
         )
-        if is_changed or slot.quota_at or slot.learned_at:
+        if is_changed or slot.quota.told_at or slot.learned_at:
             yield slot, is_changed

@@ -96,8 +96,8 @@ class ProviderRegistry(Checkups):
             if verdict.window is not None:
                 member.learn(verdict.window, now)
                 self.sharing.note(member)
-            if verdict.quota is not None:
-                member.quota, member.quota_at = verdict.quota, now
+            if verdict.quota.is_known():
+                member.quota = verdict.quota._replace(told_at=now)
                 self.sharing.note(member)
             if not verdict.fault and verdict.hold is None:
                 member.answered_at = now

@@ -25,7 +25,7 @@ def describe(member: Member, now: float) -> dict[str, Any]:
         "last_error": round(max(errors) - now, 3) if errors else None,
         "disabled_until": _ahead(_open_until(member), now),
         "hold_until": _ahead(member.circuit.hold_until, now),
-        "quota": member.quota_now(now),
+        "quota": member.quota.as_told(now),
         "requests": member.requests,
         "pace": None if pace is None else [pace.requests, pace.seconds],
         "latency_ms": None if member.latency is None else round(1000 * member.latency, 2),

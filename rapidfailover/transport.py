@@ -31,6 +31,7 @@ from .matrix import Rule, row
 from .names import Names
 from .payload import as_utf8, charset, gather
 from .pool import check_patched_in_time
+from .quota import Quota
 from .session import Session, new_session
 from .tls import Contexts
 from .verdicts import ENDPOINT, NOBODY
@@ -52,7 +53,7 @@ class Reply(NamedTuple):
     data: Any = None  # decoded JSON of a success
     body: bytes = b""  # that it was decoded from
     hold: float | None = None  # seconds to stay away, where the answer said so
-    quota: dict[str, float] | None = None  # as the answer told it: see gateway.Meaning
+    quota: Quota = Quota()  # as the answer told it
     against: str = ENDPOINT  # whom it is evidence against, where it is a fault
     # seconds in which there were too many requests, where a 429 named it
     window: float | None = None

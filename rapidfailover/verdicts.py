@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .circuit import ANYBODY, Circuit, Ticket
+from .quota import Quota
 
 __all__ = ["ENDPOINT", "NOBODY", "PROVIDER", "Verdict", "judge_endpoint", "judge_provider"]
 
@@ -27,7 +28,7 @@ class Verdict(NamedTuple):
     hold: float | None = None  # seconds
     window: float | None = None  # seconds, in which a 429 says that there were too many
     requests: int = 1  # that it took
-    quota: dict[str, float] | None = None
+    quota: Quota = Quota()
 
     def at(self, ticket: Ticket) -> Verdict:
         """What it is at the circuit that gave out the ticket."""

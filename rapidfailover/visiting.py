@@ -118,8 +118,9 @@ class Visiting:
         """
         longest, leave, deadline = self._times.max_wait, ask.visit.leave, ask.deadline
         wait = min(_UNTOLD_WAIT, longest) if reply.hold is None else reply.hold
-        used_up = reply.quota is not None and reply.quota.get("remaining") == 0
-        if not self._matrix[429].retry or used_up or wait > longest or wait >= deadline.left():
+        if not self._matrix[429].retry or reply.quota.left == 0:
+            return False
+        if wait > longest or wait >= deadline.left():
             return False
         if not ask.has_time() or leave is None or leave.is_trial():  # that has waited already
             return False
@@ -174,5 +175,5 @@ class Visiting:
         """The result of a call that somebody has data for."""
         name = visit.provider.name
         return result_of(
-            question, deadline.elapsed(), reply.data, name, attempts, quota=reply.quota
+            question, deadline.elapsed(), reply.data, name, attempts, quota=reply.quota.as_told()
         )

@@ -13,6 +13,7 @@ from rapidfailover import FileCache, LRUTTLCache, ProviderConfig, ProviderRegist
 from rapidfailover.circuit import Asker, Circuit
 from rapidfailover.gateway import interpret
 from rapidfailover.payload import as_utf8, clean, parse
+from rapidfailover.quota import Quota
 from rapidfailover.records import Records, key_of
 from rapidfailover.verdicts import PROVIDER, Verdict
 
@@ -147,7 +148,7 @@ def test_a_reset_of_a_platform_is_one_of_that_platform(clock):
 def test_times_in_a_snapshot_are_in_thousandths(registry, clock):
     registry.mark_error("p", "first")
     registry.hold("p", "first", 10.0)
-    registry.report(visit(registry, "second"), Verdict(quota={"limit": 100, "remaining": 10, "reset": 5.0}))
+    registry.report(visit(registry, "second"), Verdict(quota=Quota(100, 10, 5.0)))
     clock.tick(1.23456)
     seen = registry.snapshot()["p"]
     assert (seen["first"]["last_error"], seen["first"]["hold_until"]) == (-1.235, 8.765)
@@ -287,7 +288,7 @@ def test_an_outage_in_the_gateways_words_keeps_them_and_the_quota():
     for status in (200, 500):
         meaning = interpret(status, quota, body)
         assert meaning.status == 504 and "timed out" in meaning.detail and "Your Client" in meaning.detail
-        assert meaning.quota == {"limit": 10, "remaining": 4} and isinstance(meaning.quota["limit"], int)
+        assert meaning.quota == Quota(10, 4) and isinstance(meaning.quota.limit, int)
 
 
 @pytest.mark.parametrize("field", ["message", "messages", "msg", "error"])
@@ -304,7 +305,7 @@ def test_words_of_a_page_are_its_beginning():
 def test_a_quota_that_the_words_name_is_used_up_whatever_the_headers_say():
     meaning = interpret(429, {"X-RateLimit-Requests-Remaining": "7", "X-RateLimit-Requests-Reset": "60"},
                         b'{"message": "You have exceeded the MONTHLY quota for Requests"}')
-    assert meaning.quota == {"remaining": 0, "reset": 60.0} and meaning.hold == 60.0
+    assert meaning.quota == Quota(None, 0, 60.0) and meaning.hold == 60.0
 
 
 def test_words_are_one_printable_line_of_a_length():
@@ -453,4 +454,4 @@ def test_what_a_check_may_say(check, status, detail):
 ])
 def test_what_an_adapt_function_may_give(adapt, status, detail, data):
     meaning = interpret(200, {"X-RateLimit-Requests-Limit": "10"}, b"[]", adapt=adapt)
-    assert (meaning.status, meaning.detail, meaning.data, meaning.quota) == (status, detail, data, {"limit": 10})
+    assert (meaning.status, meaning.detail, meaning.data, meaning.quota) == (status, detail, data, Quota(limit=10))

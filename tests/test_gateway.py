@@ -8,6 +8,7 @@ import pytest
 from rapidfailover.gateway import interpret
 from rapidfailover.matrix import row
 from rapidfailover.payload import as_utf8, parse
+from rapidfailover.quota import Quota
 
 QUOTA = "You have exceeded the MONTHLY quota for Requests on your current plan, BASIC. Upgrade your plan at https://x"
 DATE = "Fri, 20 Dec 2024 12:00:00 GMT"
@@ -136,8 +137,8 @@ def test_a_429_that_names_its_window_tells_it(unit, window):
         assert meaning(200, {"code": -1, "msg": text}, check=lambda endpoint, data: 404)[3::2] == (None, None)
     for headers, hold in (({}, window), ({f"X-RateLimit-{unit}-Reset": "0"}, 0), ({f"X-RateLimit-{unit}-Reset": "99999"}, window)):
         found = meaning(429, {"message": "no"}, {f"X-RateLimit-{unit.title()}-Remaining": "0", **headers})
-        assert (found.hold, found.window, found.quota) == (hold, window, None)
-    assert meaning(429, {"message": "no"}, {f"X-RateLimit-{unit.title()}-Remaining": "1"})[3:] == (None, None, None)
+        assert (found.hold, found.window, found.quota) == (hold, window, Quota())
+    assert meaning(429, {"message": "no"}, {f"X-RateLimit-{unit.title()}-Remaining": "1"})[3:] == (None, Quota(), None)
 
 
 @pytest.mark.parametrize("message", ["Too many requests", QUOTA, "Slow down"])
@@ -147,7 +148,7 @@ def test_other_429s_name_no_window(message):
 
 def test_a_limit_inside_a_200_is_not_the_plans_quota_which_let_it_pass():
     found = meaning(200, {"code": -1, "msg": "Free Api Limit: 1 request/second."}, plan("0"), check=lambda endpoint, data: 429)
-    assert (found.status, found.hold, found.quota["remaining"]) == (429, 1, 0)
+    assert (found.status, found.hold, found.quota.left) == (429, 1, 0)
     assert meaning(200, {"msg": "Limit"}, {"Retry-After": "9"}, check=lambda endpoint, data: 429).hold == 9
 
 
@@ -181,7 +182,7 @@ def test_a_providers_own_words_never_count_as_the_gateways(body):
 @pytest.mark.parametrize("body", [b"", b"<html>Too many requests</html>", b"Too many requests", b'"Too many requests"', b"[" * 5000,
                                   b'{"error": {"message": "Too many requests"}}', b"\xff\xfe"])
 def test_a_429_in_other_words_says_nothing_of_how_long(body):
-    assert meaning(429, body)[:1] + meaning(429, body)[3:] == (429, None, None, None)
+    assert meaning(429, body)[:1] + meaning(429, body)[3:] == (429, None, Quota(), None)
 
 
 def test_the_words_are_told():
@@ -265,7 +266,9 @@ HARD = {f"x-ratelimit-rapid-free-plans-hard-limit-{kind}": value
     (plan("0", billed="minutes"), {"limit": 500, "remaining": 0, "reset": 1000}),  # of sound, say
 ])
 def test_the_plans_quota_is_read_from_any_answer(headers, quota):
-    assert meaning(200, headers=headers).quota == meaning(404, headers=headers).quota == quota
+    found = meaning(200, headers=headers).quota
+    assert found == meaning(404, headers=headers).quota
+    assert {name: number for name, number in (found.as_told() or {}).items() if number is not None} == (quota or {})
 
 
 @pytest.mark.parametrize("message, headers, hold", [

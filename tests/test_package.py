@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = {
     "matrix": 0, "config": 0, "payload": 0, "deadline": 0, "errors": 0, "fork": 0,
-    "endpoints": 0.4, "guide": 0.4, "checks": 0.4, "coalesce": 0.4,
+    "endpoints": 0.4, "quota": 0.4, "guide": 0.4, "checks": 0.4, "coalesce": 0.4,
     "circuit": 1, "pace": 1, "gateway": 1, "catalog": 1, "sockets": 0.6, "connection": 1, "names": 1,
     "credentials": 1, "keys": 1.1,
     "batch": 1, "pages": 1, "refresh": 1, "events": 1, "flights": 1,

@@ -19,6 +19,7 @@ from rapidfailover.entries import dump, name_of
 from rapidfailover.link import Job
 from rapidfailover.members import Slot
 from rapidfailover.pace import Pace
+from rapidfailover.quota import Quota
 from rapidfailover.sharing import OwnCopies, OwnMemory
 from rapidfailover.sqlite import SQLiteStore
 
@@ -308,7 +309,7 @@ def test_quotas_that_are_told_meanwhile_take_no_verdict_away(server, unhurried, 
         while not stop.wait(0.0005):
             remaining = 1 - remaining
             with registry.lock:
-                entry.quota, entry.quota_at = {"limit": 10, "remaining": remaining}, time.monotonic()
+                entry.quota = Quota(10, remaining, told_at=time.monotonic())
                 registry.sharing.note(entry)
 
     teller = threading.Thread(target=tell)
