@@ -85,6 +85,8 @@ def _answer(
 ) -> int:
     asking = _Asking(arguments.platform, endpoint)
     with client_of(arguments, registry, asking.heard) as client, asking.shown(client):
+        if arguments.cache is not None:
+            client.registry.open_at_first_fault()
         result = client.call(
             arguments.platform,
             endpoint,

@@ -255,10 +255,19 @@ def test_a_provider_whose_plan_is_used_up_is_left_alone_by_the_next_runs(rapidap
 
 
 def test_a_provider_that_hangs_is_left_alone_by_the_next_runs(rapidapi, tmp_path):
+    """A run asks once: three faults would be three runs that each wait."""
     rapidapi.fail("tiktok-scraper7", "hang")
-    for _ in range(6):
+    for _ in range(8):
         assert run_all(rapidapi, *USER, "--cache", str(tmp_path), "--timeout", "0.3")[0] == 0
-    assert [request.provider for request in rapidapi.requests].count("tiktok-scraper7") == 3  # its circuit is open then
+    assert [request.provider for request in rapidapi.requests] == ["tiktok-scraper7"] + ["tiktok-feature"] * 8
+
+
+def test_an_answer_that_cannot_be_used_is_asked_for_again_by_the_next_runs(rapidapi, tmp_path):
+    """One bad name takes no provider from the other names."""
+    rapidapi.fail("tiktok-scraper7", 500)
+    for _ in range(2):
+        assert run_all(rapidapi, *USER, "--cache", str(tmp_path))[0] == 0
+    assert {"tiktok-scraper7"} == {request.provider for request in rapidapi.requests[:1]} == {request.provider for request in rapidapi.requests[-2:-1]}
 
 
 def test_a_machine_that_is_slow_costs_no_run_what_others_have_learnt(rapidapi, run, tmp_path, monkeypatch):
