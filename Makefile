@@ -8,7 +8,7 @@ COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types check soak bench bench-quick mutate docs vendor clean
+.PHONY: help demo test test-all lint types check coverage soak bench bench-quick mutate docs vendor clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -30,7 +30,9 @@ types: $(VENV)/.installed-check  ## mypy --strict, and pyright on what the publi
 	$(BIN)/mypy
 	$(BIN)/basedpyright -p tests/pyrightconfig.json --pythonpath $(BIN)/python
 
-check: lint types $(VENV)/.installed-test  ## lint, types, tests with branch coverage
+check: lint types coverage  ## lint, types, tests with branch coverage
+
+coverage: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q -n 4 --cov
 
 soak: $(VENV)/.installed-test  ## a fault campaign over sockets, 2 minutes; SECONDS=, SEED=, THREADS=
