@@ -23,7 +23,7 @@ class Admission(Leaves):
     def visits(
         self,
         serving: Serving,
-        lease: Callable[[], float],
+        time_left: Callable[[], float],
         asker: Asker = Asker(),
         patience: Patience | None = None,
     ) -> Generator[Visit, None, None]:
@@ -33,16 +33,16 @@ class Admission(Leaves):
         ``patience`` is asked where there is something to wait for: a turn by a provider's pace, and
         where nobody else serves, the end of a hold.
 
-        ``lease`` tells how long in seconds the call has left, which is how long it may keep a
+        ``time_left`` tells how long in seconds the call has left, which is how long it may keep a
         trial. A visit that is left without a report gives its trial back.
         """
         asker = self._as_may(asker)
         waiting = list(serving.members)
         put_off: list[Member] = []
         is_anybody, member = False, None
-        self.sharing.look(lease, partial(self._use, serving))
+        self.sharing.look(time_left, partial(self._use, serving))
         while True:
-            left = lease()
+            left = time_left()
             ready = self._ready(waiting, serving.endpoint, asker)
             if not ready:
                 if not is_anybody and self._waited(serving, asker, patience):
@@ -84,7 +84,7 @@ class Admission(Leaves):
         visit: Visit,
         endpoint: str,
         seconds: float,
-        lease: Callable[[], float],
+        time_left: Callable[[], float],
         asker: Asker,
         patience: Patience,
         window: float | None = None,
@@ -106,10 +106,10 @@ class Admission(Leaves):
         while True:
             with self._lock:
                 now = self._clock()
-                is_ready = member.wait(endpoint, now, asker) <= 0
+                is_ready = member.blocked_for(endpoint, now, asker) <= 0
                 is_limited = member.is_limited(endpoint, now, asker)
             if is_ready:
-                left = lease()
+                left = time_left()
                 again = self._admit(
                     member, self._place(member, left, insist=True), endpoint, left, asker
                 )
@@ -147,7 +147,7 @@ class Admission(Leaves):
             ready = [
                 member
                 for member in waiting
-                if member.enabled and member.wait(endpoint, now, asker) <= 0
+                if member.enabled and member.blocked_for(endpoint, now, asker) <= 0
             ]
             ready.sort(key=lambda member: member.quota.is_used_up(now))
         return ready
@@ -180,7 +180,7 @@ def _had_turn(
         pace = member.pace(now)
         if pace is None:
             return True
-        if background and pace.wait(now) > 0:  # behind all who wait for an answer
+        if background and pace.turn_in(now) > 0:  # behind all who wait for an answer
             return False
     at = circuits.sharing.reserve(member, pace, 0.0 if patience is None else patience.left())
     while True:

@@ -55,13 +55,13 @@ class Calls(Decision):
         """
         fork.check()
         one = None if timeout is None else check_seconds("timeout", timeout)
-        whole = (
+        seconds = (
             max(self._times.deadline, timeout or 0.0)
             if deadline is None
             else check_seconds("deadline", deadline)
         )
         question = self._question(platform, endpoint, params)
-        within = Deadline(whole)
+        within = Deadline(seconds)
         fresh = (
             self._times.fresh_for
             if fresh_for is None

@@ -45,12 +45,12 @@ class _OwnDialect(Dict[str, Route]):
             {
                 path: Route(
                     path,
-                    told.method,
-                    json=_as_it_is if told.method == "POST" else None,
-                    pages=told.pages,
+                    entry.method,
+                    json=_as_it_is if entry.method == "POST" else None,
+                    pages=entry.pages,
                 )
-                for path, told in GUIDE[platform].items()
-                if not told.only
+                for path, entry in GUIDE[platform].items()
+                if not entry.only
             }
         )
         self._other_pages = OTHER_PAGES.get(platform)
@@ -64,23 +64,23 @@ def _as_it_is(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-def serving(told: Endpoint, providers: Iterable[ProviderConfig]) -> list[ProviderConfig]:
+def serving(entry: Endpoint, providers: Iterable[ProviderConfig]) -> list[ProviderConfig]:
     """Who of a platform's providers, by priority, serves a catalogued endpoint."""
     return [
         provider
         for number, provider in enumerate(providers)
         if (
-            provider.name == told.only
-            if told.only
-            else number == 0 or provider.routes is None or told.path in provider.routes
+            provider.name == entry.only
+            if entry.only
+            else number == 0 or provider.routes is None or entry.path in provider.routes
         )
     ]
 
 
 def paging(platform: str, endpoint: str) -> Paging | None:
     """How an endpoint of the catalogue goes on, or None where it is no list or not known."""
-    told = GUIDE.get(platform, {}).get(endpoint)
-    return told.pages if told is not None else OTHER_PAGES.get(platform)
+    entry = GUIDE.get(platform, {}).get(endpoint)
+    return entry.pages if entry is not None else OTHER_PAGES.get(platform)
 
 
 # An adapt function that finds no account raises, and the 200 is a bad payload: it would hide the

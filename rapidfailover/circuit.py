@@ -75,7 +75,7 @@ class Circuit:
     early_at: float = 0.0
     early_tried: bool = False  # since it opened
 
-    def is_sound(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether it is closed and nothing counts against it: a success would change nothing."""
         return (
             self.open_until is None
@@ -89,18 +89,18 @@ class Circuit:
             return "closed"
         return "open" if now < self.open_until else "half-open"
 
-    def wait(self, now: float, asker: Asker = NOBODY_SPECIAL) -> float:
+    def blocked_for(self, now: float, asker: Asker = NOBODY_SPECIAL) -> float:
         """Seconds until a request may go: 0.0 is now."""
-        return self._wait(now, asker, self.trial_until)
+        return self._blocked_for(now, asker, self.trial_until)
 
     def comes_in(self, now: float, asker: Asker = NOBODY_SPECIAL) -> float:
         """Seconds until a request can be expected to go: a trial is back soon, whatever its
         lease.
         """
         trial = self.trial_until
-        return self._wait(now, asker, trial if trial is None else min(trial, now + _SOON))
+        return self._blocked_for(now, asker, trial if trial is None else min(trial, now + _SOON))
 
-    def _wait(self, now: float, asker: Asker, trial_until: float | None) -> float:
+    def _blocked_for(self, now: float, asker: Asker, trial_until: float | None) -> float:
         until = now
         if self.hold_until is not None and self.hold_until > until:
             until = self.hold_until
@@ -113,7 +113,7 @@ class Circuit:
     def is_limited(self, now: float, asker: Asker = NOBODY_SPECIAL) -> bool:
         """Whether only a hold, or the one that goes first after it, keeps the asker away."""
         is_open = self.open_until is not None and asker.seconds <= self.patience
-        return not is_open and self.wait(now, asker) > 0
+        return not is_open and self.blocked_for(now, asker) > 0
 
     def _out_until(self, asker: Asker) -> float:
         assert self.open_until is not None
@@ -125,7 +125,7 @@ class Circuit:
 
     def admit(self, now: float, lease: float, asker: Asker = NOBODY_SPECIAL) -> Ticket | None:
         """A ticket, or None. A trial that has not reported after ``lease`` seconds frees itself."""
-        if self.wait(now, asker) > 0:
+        if self.blocked_for(now, asker) > 0:
             return None
         if self.open_until is None and self.hold_until is None:
             return Ticket(self.generation, limits=self.limits)
@@ -224,7 +224,7 @@ class Circuit:
         """
         self.hold_until = max(now + min(seconds, self.max_cooldown), self.hold_until or now)
 
-    def limit(self, now: float, seconds: float, ticket: Ticket) -> bool:
+    def count_limit(self, now: float, seconds: float, ticket: Ticket) -> bool:
         """Hold for a 429 that said for how long; True when that opened the circuit.
 
         It is a fault as well where the hold would not keep anybody away: when it is under a second,

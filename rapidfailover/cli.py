@@ -118,9 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(
-        name: str, run: Command, told: str, more: str = "", over: str | None = None
+        name: str, run: Command, summary: str, more: str = "", over: str | None = None
     ) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=told, description=f"{told}. {more}")
+        made = commands.add_parser(name, help=summary, description=f"{summary}. {more}")
         made.set_defaults(run=run, over=over)
         _add_common(made)
         return made
@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser, **defaults: Any) -> None:
     """The options of all commands: before the command, with their defaults, or behind it."""
-    for name, metavar, kind, told in (
+    for name, metavar, kind, summary in (
         ("timeout", "SECONDS", _seconds, "of one attempt at one provider; default: 15"),
         ("deadline", "SECONDS", _seconds, "of a call; default: 25, or the timeout if longer"),
         ("cache", "DIR", _path, "keep there the last good copies, and what was learnt"),
@@ -141,7 +141,7 @@ def _add_common(parser: argparse.ArgumentParser, **defaults: Any) -> None:
             f"--{name}",
             metavar=metavar,
             type=kind,
-            help=told,
+            help=summary,
             default=defaults.get(name, argparse.SUPPRESS),
         )
     parser.add_argument(

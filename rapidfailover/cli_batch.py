@@ -52,7 +52,7 @@ def _ask(
     tally: _Tally,
 ) -> None:
     """Each answer is in the file as soon as it is there."""
-    told = client.batch(
+    asked = client.batch(
         arguments.platform,
         arguments.endpoint,
         questions,
@@ -62,13 +62,13 @@ def _ask(
     )
     try:
         with Status(tally.progress, worth_a_line=not arguments.quiet):
-            for answer in told:
+            for answer in asked:
                 answers.write(answer)
                 tally.count(answer)
                 if arguments.verbose:
                     _tell_of(answer)
     finally:
-        told.close()
+        asked.close()
         questions.close()
         if tally.failed or not arguments.quiet:
             tell(tally.summary())
@@ -153,14 +153,14 @@ class _Tally:
         return f"{self._counts()}, {rate:.1f} a second{ahead}"
 
     def summary(self) -> str:
-        told = f"{self._counts()}, in {span(time.monotonic() - self._began)}"
+        text = f"{self._counts()}, in {span(time.monotonic() - self._began)}"
         if self._blank:
-            told += f"; {self._blank:,} rows without a value were left out"
+            text += f"; {self._blank:,} rows without a value were left out"
         if self._retryable:
             when = "" if self._retry_after is None else f", best in {span(self._retry_after)}"
-            told += f"; the same command asks again for {self._retryable:,} of those that failed"
-            told += when
-        return f"{told}; the last failure: {self._why[:_LONGEST]}" if self._why else told
+            text += f"; the same command asks again for {self._retryable:,} of those that failed"
+            text += when
+        return f"{text}; the last failure: {self._why[:_LONGEST]}" if self._why else text
 
     def _counts(self) -> str:
         done = self.before + self.fresh + self.stale + self.missing + self.failed

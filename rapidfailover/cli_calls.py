@@ -178,9 +178,9 @@ def health(arguments: argparse.Namespace, registry: ProviderRegistry | None) -> 
         found = client.check_provider_health(arguments.platforms or None)
         known = client.registry.snapshot()
     rows = [
-        _health_row(platform, name, told, known[platform][name])
+        _health_row(platform, name, checked, known[platform][name])
         for platform, members in found.items()
-        for name, told in members.items()
+        for name, checked in members.items()
     ]
     table(
         (
@@ -200,21 +200,21 @@ def health(arguments: argparse.Namespace, registry: ProviderRegistry | None) -> 
 
 
 def _health_row(
-    platform: str, name: str, told: Mapping[str, Any], state: Mapping[str, Any]
+    platform: str, name: str, checked: Mapping[str, Any], state: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    latency = f"{told['latency_ms']:.0f} ms" if "latency_ms" in told else ""
+    latency = f"{checked['latency_ms']:.0f} ms" if "latency_ms" in checked else ""
     quota = state["quota"] or {}
     reset = quota.get("reset")
     return (
         platform,
         name,
-        told["status"],
+        checked["status"],
         latency,
         _pace_text(state["pace"]),
         f"{state['requests']:,}",
         quota_text(quota),
         "not told" if reset is None else span(reset),
-        told.get("error", ""),
+        checked.get("error", ""),
     )
 
 

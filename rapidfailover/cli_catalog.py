@@ -59,7 +59,7 @@ def providers(arguments: argparse.Namespace, registry: ProviderRegistry | None) 
 
 
 def _subscribed(state: Any) -> bool | None:
-    """As far as its answers told: a plan's quota comes to subscribers."""
+    """As far as its answers say: a plan's quota comes to subscribers."""
     return True if state["quota"] else None
 
 
@@ -69,24 +69,24 @@ def endpoints(arguments: argparse.Namespace, registry: ProviderRegistry | None) 
             f"no endpoints of {arguments.platform!r} are catalogued; known: {', '.join(GUIDE)}"
         )
     for platform in GUIDE if arguments.platform is None else [arguments.platform]:
-        for told in GUIDE[platform].values():
-            lines(f"{platform} {told.path}  ({told.method}, {told.grade})", *_described(told))
+        for entry in GUIDE[platform].values():
+            lines(f"{platform} {entry.path}  ({entry.method}, {entry.grade})", *_described(entry))
     return FRESH
 
 
-def _described(told: Endpoint) -> Iterator[str]:
+def _described(entry: Endpoint) -> Iterator[str]:
     yield "  params: " + ", ".join(
-        f"[{name[:-1]}]" if name.endswith("?") else name for name in told.params
+        f"[{name[:-1]}]" if name.endswith("?") else name for name in entry.params
     )
     yield "  served by: " + ", ".join(
         f"{provider.name}"
-        f" ({told.by[provider.name].grade if provider.name in told.by else told.grade})"
+        f" ({entry.by[provider.name].grade if provider.name in entry.by else entry.grade})"
         f"{'' if provider.enabled else ', disabled'}"
-        for provider in serving(told, PROVIDERS[told.platform])
+        for provider in serving(entry, PROVIDERS[entry.platform])
     )
-    if told.pages is not None:
-        yield f"  pages: by {told.page_param}"
-    for field in told.fields:
+    if entry.pages is not None:
+        yield f"  pages: by {entry.page_param}"
+    for field in entry.fields:
         yield f"  {field.grade} {field.path}: {field.kind}"
 
 
@@ -134,7 +134,7 @@ def _findings(finding: Finding) -> Iterator[str]:
         if finding.is_as_told and finding.answered
         else "?    " if finding.is_as_told else "WRONG"
     )
-    asked = f"{mark} {finding.check.provider.name} {finding.check.told.path}"
+    asked = f"{mark} {finding.check.provider.name} {finding.check.entry.path}"
     if not finding.answered:
         yield f"{asked}: {finding.detail}"
         return

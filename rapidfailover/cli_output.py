@@ -45,10 +45,10 @@ _width = 0  # of the status that is on the terminal
 
 
 class Stop(Exception):
-    """Ends a command: what is told, and the exit status."""
+    """Ends a command: the message, and the exit status."""
 
-    def __init__(self, told: str, status: int = FAILED) -> None:
-        super().__init__(told)
+    def __init__(self, message: str, status: int = FAILED) -> None:
+        super().__init__(message)
         self.status = status
 
 

@@ -35,23 +35,23 @@ class SingleFlight(Generic[F]):
         self._lock = new_lock()
         self._under_way: dict[Hashable, F] = {}
 
-    def join(self, key: Hashable, mine: F, most: int | None = None) -> F | None:
+    def join(self, key: Hashable, own: F, most: int | None = None) -> F | None:
         """The flight to wait for, or ``mine``, which others may wait for until it lands.
 
         None where ``most`` are under way already, and none of them is for this key.
         """
         with self._lock:
             flight = self._under_way.get(key)
-            if flight is not None and flight.may_be_joined_by(mine):
+            if flight is not None and flight.may_be_joined_by(own):
                 return flight
             if flight is None and most is not None and len(self._under_way) >= most:
                 return None
-            self._under_way[key] = mine
-            return mine
+            self._under_way[key] = own
+            return own
 
-    def land(self, key: Hashable, mine: F) -> None:
+    def land(self, key: Hashable, own: F) -> None:
         """It is over, however it ended. For a ``finally``: an interrupt can arrive anywhere."""
-        mine.landed.open()
+        own.landed.open()
         with self._lock:
-            if self._under_way.get(key) is mine:
+            if self._under_way.get(key) is own:
                 del self._under_way[key]

@@ -231,8 +231,8 @@ def _added(before: Any, after: Any) -> Secrets:
     """What ``after`` tells and ``before`` does not: in headers, path, query and body, whole and in
     parts.
     """
-    texts = _told(after, is_body_told=after.body != before.body) - _told(
-        before, is_body_told=after.body != before.body
+    texts = _texts_of(after, with_body=after.body != before.body) - _texts_of(
+        before, with_body=after.body != before.body
     )
     spelt = {
         spelling
@@ -244,7 +244,7 @@ def _added(before: Any, after: Any) -> Secrets:
     return Secrets(tuple(map(Key, found)), tuple(map(Key, pieces)))
 
 
-def _told(request: Any, is_body_told: bool) -> set[str]:
+def _texts_of(request: Any, with_body: bool) -> set[str]:
     texts: list[str] = []
     for name, value in request.headers.items():
         # about the body
@@ -259,7 +259,7 @@ def _told(request: Any, is_body_told: bool) -> set[str]:
             *map(unquote_plus, piece.split("=", 1)),
             *piece.split("=", 1),
         ]
-    if is_body_told and request.body:
+    if with_body and request.body:
         body = (
             request.body.decode("utf-8", "replace")
             if isinstance(request.body, bytes)

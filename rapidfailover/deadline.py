@@ -18,9 +18,9 @@ class Deadline:
     """When a call has to be over. All times in seconds."""
 
     def __init__(self, seconds: float) -> None:
-        self.whole = min(seconds, _FOR_EVER)
+        self.seconds = min(seconds, _FOR_EVER)
         self._began = time.monotonic()
-        self._ends = self._began + self.whole
+        self._ends = self._began + self.seconds
 
     def left(self) -> float:
         return self._ends - time.monotonic()

@@ -172,9 +172,9 @@ def failure(
     soon = "" if retry_after is None else f"; the first can be asked again in {retry_after:.0f} s"
     asked = any(attempt.action != "skipped" for attempt in attempts)
     if asked or retry_after is None and serving.how_many():
-        said = "; ".join(map(in_words, attempts)) or "the time was over before anybody was asked"
+        story = "; ".join(map(in_words, attempts)) or "the time was over before anybody was asked"
         return AllProvidersFailed(
-            f"{platform} {endpoint}: no data from any provider: {said}{soon}",
+            f"{platform} {endpoint}: no data from any provider: {story}{soon}",
             platform=platform,
             attempts=tuple(attempts),
             retry_after=retry_after,

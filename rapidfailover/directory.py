@@ -124,14 +124,14 @@ class Directory:
         if not routes:
             raise InvalidEndpoint(f"no provider of {platform} serves {endpoint}")
         serving = Serving(platform, endpoint, routes, members)
-        return serving if only is None else self._alone(serving, only)
+        return serving if only is None else self._narrowed(serving, only)
 
-    def _alone(self, serving: Serving, provider_name: str) -> Serving:
+    def _narrowed(self, serving: Serving, provider_name: str) -> Serving:
         self._member(serving.platform, provider_name)
-        alone = serving.only(provider_name)
-        if not alone.routes:
+        narrowed = serving.only(provider_name)
+        if not narrowed.routes:
             raise InvalidEndpoint(f"{provider_name} does not serve {serving.endpoint}")
-        return alone
+        return narrowed
 
     def takes_json(self, platform: str, endpoint: str) -> bool:
         """Whether some provider is sent the params in a JSON body, where they may nest."""

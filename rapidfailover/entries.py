@@ -139,17 +139,17 @@ def load(rules: Circuit, held: bytes, now: float, offset: float) -> Entry | None
 def tells_something(held: bytes, now: float, offset: float) -> bool:
     """Whether that is a circuit against which something counts."""
     entry = load(Circuit(max_cooldown=ANYBODY), held, now, offset)
-    return entry is not None and not entry.circuit.is_sound()
+    return entry is not None and not entry.circuit.is_healthy()
 
 
-def merged(theirs: Circuit, mine: Circuit) -> Circuit:
+def merged(stored: Circuit, local: Circuit) -> Circuit:
     """What both know: the circuit that changed more often, or met the later fault; the longer
     hold.
     """
     later = max(
-        theirs, mine, key=lambda circuit: (circuit.generation, circuit.last_error or -math.inf)
+        stored, local, key=lambda circuit: (circuit.generation, circuit.last_error or -math.inf)
     )
-    holds = [circuit.hold_until for circuit in (theirs, mine) if circuit.hold_until is not None]
+    holds = [circuit.hold_until for circuit in (stored, local) if circuit.hold_until is not None]
     return replace(later, hold_until=max(holds, default=None))
 
 

@@ -135,9 +135,9 @@ class NoProvidersAvailable(AllProvidersFailed):
 def refusal(row: int, provider: str, status: int, detail: str) -> RequestRefused:
     """The error for a row of the matrix that neither retries nor switches."""
     kind = {400: BadRequest, 401: AuthenticationFailed}.get(row, RequestRefused)
-    told = f": {detail}" if detail else ""
+    reason = f": {detail}" if detail else ""
     return kind(
-        f"{provider} refused the request with {status}{told}",
+        f"{provider} refused the request with {status}{reason}",
         provider=provider,
         status=status,
         detail=detail,

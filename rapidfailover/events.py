@@ -30,7 +30,7 @@ class Kind(NamedTuple):
 
     level: int
     text: str  # of its fields; empty: it is not logged
-    told: tuple[str, ...] = ()  # the fields for a listener, who is told of none of the others
+    to_listener: tuple[str, ...] = ()  # the fields for a listener, who gets none of the others
 
 
 _ATTEMPT = "provider", "status", "action", "detail", "elapsed"
@@ -107,7 +107,7 @@ class Events:
         self._thread: threading.Thread | None = None
         self._is_prompt = True
         # what, of whom -> when it was said last, how often not since then
-        self._said: dict[Any, list[float]] = {}
+        self._last_lines: dict[Any, list[float]] = {}
 
     def report(self, kind: str, **fields: Any) -> None:
         """It happened: for the log, which has one of a kind about a provider in ten seconds, and
@@ -119,11 +119,11 @@ class Events:
 
     def tell(self, kind: str, **fields: Any) -> None:
         """For the listener alone: the log has it from elsewhere."""
-        told = KINDS[kind].told
-        if self._listener is None or not told or self._waiting.qsize() >= _LONGEST_QUEUE:
+        wanted = KINDS[kind].to_listener
+        if self._listener is None or not wanted or self._waiting.qsize() >= _LONGEST_QUEUE:
             return
         heard = Latch()
-        self._waiting.put((kind, {name: fields[name] for name in told if name in fields}, heard))
+        self._waiting.put((kind, {name: fields[name] for name in wanted if name in fields}, heard))
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(
                 target=self._work,
@@ -152,16 +152,16 @@ class Events:
             return
         now = self._clock()
         which = kind, fields.get("platform"), fields.get("provider") or fields.get("words")
-        said = self._said.get(which)
-        if said is not None and now - said[0] < _SELDOM:
-            said[1] += 1
+        last = self._last_lines.get(which)
+        if last is not None and now - last[0] < _SELDOM:
+            last[1] += 1
             return
         more = (
-            f" ({said[1]:.0f} more like this since the last)"
-            if said is not None and said[1]
+            f" ({last[1]:.0f} more like this since the last)"
+            if last is not None and last[1]
             else ""
         )
-        self._said[which] = [now, 0]
+        self._last_lines[which] = [now, 0]
         log(kind, more, **fields)
 
     def close(self) -> None:

@@ -65,7 +65,7 @@ class _Call(Flight):
 
     def had_time_of(self, other: _Call) -> bool:
         """Whether it could do as much as the other, which came later, can."""
-        return self.timeout >= other.timeout and self.deadline.whole >= other.deadline.whole
+        return self.timeout >= other.timeout and self.deadline.seconds >= other.deadline.seconds
 
 
 class Flights(SingleFlight[_Call]):
@@ -85,18 +85,18 @@ class Flights(SingleFlight[_Call]):
         ``too_late(provider)`` makes the error where the answer is there and no time is left to
         decode it.
         """
-        mine = _Call(timeout, deadline)
+        own = _Call(timeout, deadline)
         try:
             while True:
-                flight = self.join(key, mine) or mine
-                if flight is mine:
-                    mine.result, mine.body = decide()
-                    return mine.result
+                flight = self.join(key, own) or own
+                if flight is own:
+                    own.result, own.body = decide()
+                    return own.result
                 flight.landed.wait(min(deadline.left(), flight.deadline.left()))
                 if deadline.left() <= 0:
                     return decide()[0]  # the copy, or the error
                 result, error = flight.result, flight.error
-                if result is not None and (not result.stale or flight.had_time_of(mine)):
+                if result is not None and (not result.stale or flight.had_time_of(own)):
                     data = flight.decoded(deadline)
                     if data is None:
                         raise too_late(result.provider)
@@ -106,13 +106,13 @@ class Flights(SingleFlight[_Call]):
                         quota=result.quota and dict(result.quota),
                     )
                 if error is not None and (
-                    isinstance(error, (RequestRefused, NotFound)) or flight.had_time_of(mine)
+                    isinstance(error, (RequestRefused, NotFound)) or flight.had_time_of(own)
                 ):
                     raise copy_of(error)
                 # Its leader was interrupted, or had less time than this call has: ask for
                 # ourselves.
         except FailoverError as error:
-            mine.error = error
+            own.error = error
             raise
         finally:
-            self.land(key, mine)
+            self.land(key, own)

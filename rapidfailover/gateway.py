@@ -169,7 +169,7 @@ def _success(
     if outage is not None:
         return outage
     if isinstance(data, dict) and set(data) == {"message"}:
-        sentence = _said(_GATEWAY, data["message"])
+        sentence = _sentence_in(_GATEWAY, data["message"])
         if sentence is not None:  # its own errors come with a 200 too
             return _meant(sentence, _words(data, body), fields, quota, host)
     if check is None:
@@ -194,20 +194,20 @@ def _success(
 
 def _error(status: int, body: bytes, fields: Mapping[str, str], quota: Quota, host: str) -> Meaning:
     """Any other status: the gateway's own words, else what a provider or its web server said."""
-    said = _json(body)
-    outage = _outage(said)
+    data = _json(body)
+    outage = _outage(data)
     if outage is not None:
         return outage
-    words = _words(said, body)
+    words = _words(data, body)
     row = [sentence for sentence in _GATEWAY if sentence.status == status]
-    sentence = _said(row, said.get("message") if isinstance(said, dict) else None)
+    sentence = _sentence_in(row, data.get("message") if isinstance(data, dict) else None)
     if sentence is not None:
         return _meant(sentence, words, fields, quota, host)
     if status == 401 and (
-        "www-authenticate" in fields or isinstance(said, dict) and said and "message" not in said
+        "www-authenticate" in fields or isinstance(data, dict) and data and "message" not in data
     ):
         return Meaning(403, f"the provider's own 401: {words}".rstrip(": "))  # not about our key
-    if status == 404 and (not isinstance(said, (dict, list)) or said == {"detail": "Not Found"}):
+    if status == 404 and (not isinstance(data, (dict, list)) or data == {"detail": "Not Found"}):
         # Of Express, FastAPI, nginx and their like: nobody behind it has looked for anything.
         return Meaning(403, f"a web server's own 404, the route is gone: {words}".rstrip(": "))
     if status == 429:
@@ -217,7 +217,7 @@ def _error(status: int, body: bytes, fields: Mapping[str, str], quota: Quota, ho
     )
 
 
-def _said(sentences: Iterable[_Sentence], message: Any) -> _Sentence | None:
+def _sentence_in(sentences: Iterable[_Sentence], message: Any) -> _Sentence | None:
     """The sentence that a message begins with."""
     if not isinstance(message, str):
         return None
@@ -237,17 +237,17 @@ def _meant(
     meaning = Meaning(sentence.meant, detail, hold=sentence.hold, window=sentence.window)
     if meaning.status != 429:
         return meaning
-    told = _told(fields)
-    return _until_reset(
-        meaning if told is None or meaning.hold == math.inf else meaning._replace(hold=told), quota
-    )
+    seconds = _retry_after(fields)
+    if seconds is not None and meaning.hold != math.inf:
+        meaning = meaning._replace(hold=seconds)
+    return _until_reset(meaning, quota)
 
 
 def _with_rate(meaning: Meaning, words: str, fields: Mapping[str, str]) -> Meaning:
     """A provider's own 429: for how long, and of which window, if its headers or its words say
     so.
     """
-    sentence = _said(_RATES, words)
+    sentence = _sentence_in(_RATES, words)
     used_up = [
         unit for unit in _WINDOWS if fields.get(f"x-ratelimit-{unit}-remaining", "").strip() == "0"
     ]
@@ -257,11 +257,11 @@ def _with_rate(meaning: Meaning, words: str, fields: Mapping[str, str]) -> Meani
         reset = _seconds(fields.get(f"x-ratelimit-{longest}-reset"), fields)
         hold = _WINDOWS[longest] if reset is None else min(reset, _WINDOWS[longest])
         window = None if longest == "burst" else _WINDOWS[longest]
-    told = _told(fields)
-    return meaning._replace(hold=hold if told is None else told, window=window)
+    seconds = _retry_after(fields)
+    return meaning._replace(hold=hold if seconds is None else seconds, window=window)
 
 
-def _told(fields: Mapping[str, str]) -> float | None:
+def _retry_after(fields: Mapping[str, str]) -> float | None:
     """Seconds to stay away, by ``Retry-After`` or the provider's own limiter."""
     hold = _seconds(fields.get("retry-after"), fields)
     if hold is None and fields.get("x-ratelimit-remaining") == "0":
@@ -289,21 +289,21 @@ def _adapted(meaning: Meaning, adapt: Callable[[Any], Any]) -> Meaning:
     return meaning._replace(data=data)
 
 
-def _outage(said: Any) -> Meaning | None:
+def _outage(data: Any) -> Meaning | None:
     """The gateway's 502 and 504, which it sends at any status: two texts and nothing else, in its
     own words.
     """
     if (
-        not isinstance(said, dict)
-        or set(said) != {"messages", "info"}
-        or not all(isinstance(text, str) for text in said.values())
+        not isinstance(data, dict)
+        or set(data) != {"messages", "info"}
+        or not all(isinstance(text, str) for text in data.values())
     ):
         return None
-    words = " ".join(f"{said['messages'][:1000]} {said['info'][:1000]}".lower().split())
+    words = " ".join(f"{data['messages'][:1000]} {data['info'][:1000]}".lower().split())
     if not _OUTAGE.search(words):
         return None
-    late = re.search(r"timed out|took too long", words)
-    return Meaning(504 if late else 502, clean(f"{said['messages']} {said['info']}"))
+    timed_out = re.search(r"timed out|took too long", words)
+    return Meaning(504 if timed_out else 502, clean(f"{data['messages']} {data['info']}"))
 
 
 # How its messages begin, and the drawing in its info.
@@ -321,19 +321,19 @@ def _quota(fields: Mapping[str, str]) -> Quota:
     The hard limit of free plans is the platform's ceiling, it says nothing about the plan
     (rapidapi.md). Nor does the window of a rate limit.
     """
-    told: dict[str, Quota] = {}
+    quotas: dict[str, Quota] = {}
     for name, value in fields.items():
         if name.startswith("x-ratelimit-") and "hard-limit" not in name:
             billed, _, kind = name[len("x-ratelimit-") :].rpartition("-")
             number = _seconds(value, fields) if kind == "reset" else _number(value)
             is_plan = billed and _WINDOWS.keys().isdisjoint(billed.split("-"))
             if is_plan and kind in _KINDS and number is not None:
-                known = told.get(billed, Quota())
-                told[billed] = known._replace(**{_KINDS[kind]: number})
-    if not told:
+                known = quotas.get(billed, Quota())
+                quotas[billed] = known._replace(**{_KINDS[kind]: number})
+    if not quotas:
         return Quota()
-    used_up = [quota for quota in told.values() if quota.left == 0]
-    return used_up[0] if used_up else told.get("requests") or next(iter(told.values()))
+    used_up = [quota for quota in quotas.values() if quota.left == 0]
+    return used_up[0] if used_up else quotas.get("requests") or next(iter(quotas.values()))
 
 
 def _number(text: str) -> float | None:
@@ -387,8 +387,8 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def _words(said: Any, body: bytes) -> str:
+def _words(data: Any, body: bytes) -> str:
     """What an answer says in words: its message where it is an object, else how it begins."""
-    if isinstance(said, dict) and said:
-        return clean(next(iter(texts_in(said)), ""))
+    if isinstance(data, dict) and data:
+        return clean(next(iter(texts_in(data)), ""))
     return beginning(body, SAID)

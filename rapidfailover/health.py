@@ -25,17 +25,17 @@ _log = logging.getLogger(__package__)
 _YEAR = 31_536_000.0  # seconds; a thread cannot wait for much longer
 
 Item = TypeVar("Item")
-Told = TypeVar("Told")
+Outcome = TypeVar("Outcome")
 
 
-def side_by_side(ask: Callable[[Item], Told], items: Sequence[Item]) -> list[Told]:
+def side_by_side(ask: Callable[[Item], Outcome], items: Sequence[Item]) -> list[Outcome]:
     """``[ask(item) for item in items]``, all at once. Daemon threads: they hold up no exit."""
-    told: list[Told | None] = [None] * len(items)
+    outcomes: list[Outcome | None] = [None] * len(items)
     failures: list[BaseException] = []
 
     def run(number: int) -> None:
         try:
-            told[number] = ask(items[number])
+            outcomes[number] = ask(items[number])
         except BaseException as failure:  # handed to the caller's thread
             failures.append(failure)
 
@@ -49,7 +49,7 @@ def side_by_side(ask: Callable[[Item], Told], items: Sequence[Item]) -> list[Tol
         thread.join()
     if failures:
         raise failures[0]
-    return told  # type: ignore[return-value]
+    return outcomes  # type: ignore[return-value]
 
 
 class HealthCheck:

@@ -61,16 +61,16 @@ class Keys:
         """
         if self._refresh_key is None:
             return None, ""
-        mine = _Renewal()
+        own = _Renewal()
         try:  # from before anybody can wait for it: an interrupt can arrive anywhere
-            renewal = self._renewals.join(old, mine) or mine
-            if renewal is mine:
-                self._run(old, mine, deadline)
+            renewal = self._renewals.join(old, own) or own
+            if renewal is own:
+                self._run(old, own, deadline)
             elif not renewal.landed.wait(deadline.left()):
                 return None, "refresh_key is still running"
             return renewal.key, renewal.problem
         finally:
-            self._renewals.land(old, mine)
+            self._renewals.land(old, own)
 
     def _run(self, old: Key, renewal: _Renewal, deadline: Deadline) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Mapping, NamedTuple
 
-__all__ = ["MATRIX", "Rule", "row"]
+__all__ = ["MATRIX", "Rule", "read_as"]
 
 
 class Rule(NamedTuple):
@@ -38,7 +38,7 @@ _READ_AS = {204: 404, 408: 504, 422: 400}
 _CLASS = {2: 200, 3: 403, 4: 403, 5: 500}
 
 
-def row(status: int, matrix: Mapping[int, Rule] = MATRIX) -> int:
+def read_as(status: int, matrix: Mapping[int, Rule] = MATRIX) -> int:
     """The row that a status reads as: its own, else its class's, else 502."""
     if status in matrix:
         return status

@@ -109,7 +109,7 @@ class Member(Slot):
         """Whether so many are asking it as may at once, while it has yet to show that it
         answers.
         """
-        if self.answered_at is not None and self.circuit.is_sound():
+        if self.answered_at is not None and self.circuit.is_healthy():
             return False
         return len([over_at for over_at in self.under_way.values() if over_at > now]) >= _UNPROVEN
 
@@ -125,7 +125,7 @@ class Member(Slot):
             )
             if len(self.endpoints) > _ENDPOINTS:
                 others = list(self.endpoints)[:-1]
-                sound = [name for name in others if self.endpoints[name].circuit.is_sound()]
+                sound = [name for name in others if self.endpoints[name].circuit.is_healthy()]
                 del self.endpoints[(sound or others)[0]]
         else:
             self.endpoints.move_to_end(endpoint)
@@ -186,11 +186,11 @@ class Member(Slot):
         own = self.provider.timeout
         return asker if own is None or asker.is_told else asker._replace(seconds=own)
 
-    def wait(self, endpoint: str, now: float, asker: Asker) -> float:
+    def blocked_for(self, endpoint: str, now: float, asker: Asker) -> float:
         """Seconds until it may be asked for that; 0.0 is now."""
         slot, asker = self.endpoints.get(endpoint), self.as_asked(asker)
-        waits = [self.circuit.wait(now, asker), self._renewed_in(now)]
-        return max(waits if slot is None else [*waits, slot.circuit.wait(now, asker)])
+        waits = [self.circuit.blocked_for(now, asker), self._renewed_in(now)]
+        return max(waits if slot is None else [*waits, slot.circuit.blocked_for(now, asker)])
 
     def comes_in(self, endpoint: str, now: float, asker: Asker) -> float:
         """Seconds until it can be expected to take a request: by circuits, hold, plan and pace."""
@@ -199,7 +199,7 @@ class Member(Slot):
         if slot is not None:
             waits.append(slot.circuit.comes_in(now, asker))
         if pace is not None:
-            waits.append(pace.wait(now))
+            waits.append(pace.turn_in(now))
         return max(waits)
 
     def _renewed_in(self, now: float) -> float:
@@ -219,7 +219,7 @@ class Member(Slot):
         return (
             not self.is_spent(now)
             and self.circuit.is_limited(now, asker)
-            and (slot is None or slot.circuit.wait(now, asker) <= 0)
+            and (slot is None or slot.circuit.blocked_for(now, asker) <= 0)
         )
 
     def is_spent(self, now: float) -> bool:
@@ -229,7 +229,7 @@ class Member(Slot):
 
 def _why_out(circuit: Circuit, now: float) -> str:
     """Why no request may go, in words; nothing when one may."""
-    wait = circuit.wait(now)
+    wait = circuit.blocked_for(now)
     if wait <= 0:
         return ""
     held = circuit.hold_until is not None and circuit.hold_until > now

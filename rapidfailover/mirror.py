@@ -100,7 +100,7 @@ class Mirror:
         self._mark = b""  # of the last look
         self._held: dict[bytes, bytes] = {}  # what the server is known to hold, by name
         self._seen: dict[Slot, bytes] = {}  # what of that the circuits are
-        self._told: dict[Slot, Entry] = {}  # the same, as it was read
+        self._loaded: dict[Slot, Entry] = {}  # the same, as it was read
         self._lessons: dict[Slot, Lesson] = {}
 
     def note(self, slot: Slot) -> None:
@@ -121,7 +121,8 @@ class Mirror:
         for name, slot in slots.items():
             if name in self._held and not self.unshared.get(slot):
                 self._adopt(slot, self._held[name])
-        for known in (self._seen, self._told, self._lessons):  # without the slots that were let go
+        # without the slots that were let go
+        for known in (self._seen, self._loaded, self._lessons):
             for slot in known.keys() - slots.values():
                 del known[slot]
         self.tell_all()
@@ -145,7 +146,7 @@ class Mirror:
     def _take(self, seen: Seen, slots: dict[bytes, Slot]) -> None:
         """What a look tells; with the slots that come by it."""
         if seen.is_lost:
-            self._held, self._seen, self._told = {}, {}, {}
+            self._held, self._seen, self._loaded = {}, {}, {}
             for slot, is_changed in _to_be_told(slots.values()):
                 self.unshared[slot] = is_changed or self.unshared.get(slot, False)
         self._held.update(seen.news)
@@ -176,9 +177,9 @@ class Mirror:
         """Tell what was changed here alone."""
         was_changed = self.unshared.pop(slot, False)
         with self._circuits.lock:
-            mine = replace(slot.circuit)
+            local = replace(slot.circuit)
         try:
-            self._set(slot, lambda circuit, now: None, mine=mine if was_changed else None)
+            self._set(slot, lambda circuit, now: None, local=local if was_changed else None)
         except Exception:
             with self._circuits.lock:
                 self.unshared[slot] = was_changed or self.unshared.get(slot, False)
@@ -189,7 +190,7 @@ class Mirror:
         slot: Slot,
         change: Callable[[Circuit, float], Outcome],
         job: Job | None = None,
-        mine: Circuit | None = None,
+        local: Circuit | None = None,
     ) -> Outcome:
         """Compare and set, until nobody else was faster."""
         name = name_of(slot)
@@ -198,10 +199,10 @@ class Mirror:
             entry = self._load(slot, seen)
             circuit = replace(slot.circuit) if entry is None else entry.circuit
             before = replace(circuit)
-            if mine is not None:
-                circuit = merged(circuit, mine)
+            if local is not None:
+                circuit = merged(circuit, local)
             outcome = change(circuit, self._clock())
-            is_changed = circuit != before or mine is not None
+            is_changed = circuit != before or local is not None
             if not is_changed and (job is not None or not self._is_news(slot)):
                 break
             lesson = self._lesson(slot)
@@ -236,7 +237,7 @@ class Mirror:
         now = self._clock()
         entry = load(slot.circuit, held, now, self.offset)
         if entry is not None:
-            self._told[slot] = entry
+            self._loaded[slot] = entry
             with self._circuits.lock:
                 told_at = min(entry.quota.told_at, now)
                 if slot.quota.told_at + _MOMENT < told_at:
@@ -272,13 +273,13 @@ class Mirror:
         """Whether the pace is, or what is left of the plan: at once when that is nothing, else now
         and then.
         """
-        told, lesson = self._told.get(slot), self._lesson(slot)
-        if told is None or lesson.counted:
+        loaded, lesson = self._loaded.get(slot), self._lesson(slot)
+        if loaded is None or lesson.counted:
             return True
         return (
-            (slot.quota.left == 0) != (told.quota.left == 0)
-            or slot.quota.told_at - told.quota.told_at > _NEWS
-            or lesson.at_server > told.learned_at
+            (slot.quota.left == 0) != (loaded.quota.left == 0)
+            or slot.quota.told_at - loaded.quota.told_at > _NEWS
+            or lesson.at_server > loaded.learned_at
         )
 
 

@@ -43,16 +43,16 @@ class Names:
 
     def _lookup(self, asked: tuple[Any, ...]) -> _Lookup | None:
         """The one that is under way, or a new one, if there may be one more."""
-        mine = _Lookup()
-        lookup = self._lookups.join(asked, mine, most=_LOOKUPS)
-        if lookup is mine:
+        own = _Lookup()
+        lookup = self._lookups.join(asked, own, most=_LOOKUPS)
+        if lookup is own:
             thread = threading.Thread(
-                target=self._look_up, args=(asked, mine), daemon=True, name="rapidfailover-names"
+                target=self._look_up, args=(asked, own), daemon=True, name="rapidfailover-names"
             )
             try:
                 thread.start()
             except RuntimeError:  # the system gives no more, or the interpreter is shutting down
-                self._look_up(asked, mine)
+                self._look_up(asked, own)
         return lookup
 
     def _look_up(self, asked: tuple[Any, ...], lookup: _Lookup) -> None:

@@ -55,7 +55,7 @@ class Pace:
         self.free_at = max(self.free_at, now + self.interval())
         return 0.0
 
-    def wait(self, now: float) -> float:
+    def turn_in(self, now: float) -> float:
         """Seconds until a turn is free."""
         return max(self.free_at, self.taken_at + self.interval(), now) - now
 

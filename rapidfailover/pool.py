@@ -64,7 +64,7 @@ def adopt(manager: Any) -> None:
     if hasattr(manager.pools, "lock"):
         manager.pools.lock = new_lock()  # every call takes it
     manager.pool_classes_by_scheme = {
-        scheme: _of_ours(_Pool, pool) for scheme, pool in manager.pool_classes_by_scheme.items()
+        scheme: _combined(_Pool, pool) for scheme, pool in manager.pool_classes_by_scheme.items()
     }
 
 
@@ -180,8 +180,8 @@ class _Pool(connectionpool.HTTPConnectionPool):
 
     @property
     def ConnectionCls(self) -> Any:  # type: ignore[override]
-        standing: Any = super().ConnectionCls
-        return _of_ours(Connection, standing) if standing.__module__ in _THEIRS else standing
+        current: Any = super().ConnectionCls
+        return _combined(Connection, current) if current.__module__ in _THEIRS else current
 
     def urlopen(self, *args: Any, **kwargs: Any) -> Any:
         """A tool writes down what it is given: vcrpy's newer ones refuse a text of a class of its
@@ -209,7 +209,7 @@ _THEIRS = ("urllib3.connection", "urllib3.contrib.socks")
 
 
 @lru_cache(maxsize=None)
-def _of_ours(ours: Any, theirs: Any) -> Any:
-    if issubclass(theirs, ours) or not issubclass(theirs, ours.__mro__[1]):
-        return theirs
-    return type(ours.__name__, (ours, theirs), {})
+def _combined(own: Any, base: Any) -> Any:
+    if issubclass(base, own) or not issubclass(base, own.__mro__[1]):
+        return base
+    return type(own.__name__, (own, base), {})

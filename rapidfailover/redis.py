@@ -71,14 +71,14 @@ if not epoch or (ARGV[1] == '' or ARGV[2] ~= '') and redis.call('HLEN', key) > %
     epoch, count = parsed(head)
 end
 if ARGV[2] ~= '' then redis.call('HSET', key, 'joined', now[1]) end
-local mine, seen, stamp = parsed(ARGV[1])
-local is_lost = mine ~= epoch or seen > count or seen > count - %d and seen > 0
+local known, seen, stamp = parsed(ARGV[1])
+local is_lost = known ~= epoch or seen > count or seen > count - %d and seen > 0
     and string.find(get(tostring(seen %% %d)), seen .. ' ' .. stamp .. ' ', 1, true) ~= 1
-local told = {now[1], now[2], head, is_lost and 'lost' or ''}
+local reply = {now[1], now[2], head, is_lost and 'lost' or ''}
 local function tell(name, circuit)
     if #name < 2000 and #circuit < %d then
-        told[#told + 1] = name
-        told[#told + 1] = circuit
+        reply[#reply + 1] = name
+        reply[#reply + 1] = circuit
     end
 end
 if is_lost or seen <= count - %d then
@@ -96,7 +96,7 @@ else
         end
     end
 end
-return told
+return reply
 """ % (_MOST, _LOG, _LOG, LONGEST, _LOG, _LOG)
 _CHANGE = _HEAD + """
 local name, seen, new = ARGV[1], ARGV[2], ARGV[3]
@@ -221,13 +221,13 @@ class _RedisServer:
         began = time.monotonic()
         self._greet()
         asked = time.monotonic()
-        told = self._run(_LOOK, [b"circuits"], mark, "join" if joining else "")
+        reply = self._run(_LOOK, [b"circuits"], mark, "join" if joining else "")
         self._timed_at = time.monotonic()
         # it is held against the middle of the look
-        now = int(told[0]) + int(told[1]) / 1e6 - (asked - began) / 2
-        entries = list(map(bytes, told[4:]))
+        now = int(reply[0]) + int(reply[1]) / 1e6 - (asked - began) / 2
+        entries = list(map(bytes, reply[4:]))
         return Seen(
-            now, bytes(told[2]), bytes(told[3]) == b"lost", dict(zip(entries[::2], entries[1::2]))
+            now, bytes(reply[2]), bytes(reply[3]) == b"lost", dict(zip(entries[::2], entries[1::2]))
         )
 
     def _head(self) -> bytes | None:
@@ -292,13 +292,13 @@ class _RedisServer:
         self._greet()
         self._answers = False
         try:
-            told = client.execute_command(
+            reply = client.execute_command(
                 "EVALSHA", _DIGESTS[script], *arguments, NEVER_DECODE=True
             )
         except NoScriptError:  # the server is new, or was restarted
-            told = client.execute_command("EVAL", script, *arguments, NEVER_DECODE=True)
+            reply = client.execute_command("EVAL", script, *arguments, NEVER_DECODE=True)
         self._answers = True
-        return told
+        return reply
 
     def _client(self) -> Any:
         if self._redis is None:

@@ -103,7 +103,7 @@ class ProviderRegistry(Checkups):
                 member.answered_at = now
                 member.answered.append(now)
                 member.latency = verdict.took
-                if member.circuit.is_sound() and slot.circuit.is_sound():  # the healthy call
+                if member.circuit.is_healthy() and slot.circuit.is_healthy():  # the healthy call
                     return None
         own, its = leave.tickets
         changes = [
@@ -121,7 +121,7 @@ class ProviderRegistry(Checkups):
         for kind in ("trip", "hold", "recovery"):
             for which, change in changes:
                 if change == kind:
-                    self._log(kind, which, verdict.said)
+                    self._log(kind, which, verdict.words)
                     return kind
         return None
 
@@ -203,7 +203,7 @@ class ProviderRegistry(Checkups):
     def _log(self, kind: str, slot: Slot, words: str = "") -> None:
         with self._lock:
             circuit, now = slot.circuit, self._clock()
-            until = circuit.hold_until if kind == "hold" else now + circuit.wait(now)
+            until = circuit.hold_until if kind == "hold" else now + circuit.blocked_for(now)
         log(
             kind,
             platform=slot.platform,

@@ -50,7 +50,7 @@ from urllib3.util.retry import Retry
 from .connection import is_own, under_way
 from .failures import is_timeout
 from .fork import alarm_in
-from .matrix import Rule, row
+from .matrix import Rule, read_as
 from .pool import adopt
 
 __all__ = ["Session", "new_session"]
@@ -250,7 +250,7 @@ def _retry(matrix: Mapping[int, Rule]) -> _Retry:
     retried = [
         status
         for status in range(100, 1000)
-        if row(status, matrix) != 429 and matrix[row(status, matrix)].retry
+        if read_as(status, matrix) != 429 and matrix[read_as(status, matrix)].retry
     ]
     again = int(matrix[503].retry)
     return _Retry(

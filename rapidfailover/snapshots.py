@@ -32,7 +32,7 @@ def describe(member: Member, now: float) -> dict[str, Any]:
         "endpoints": {
             name: _describe_endpoint(slot.circuit, now)
             for name, slot in member.endpoints.items()
-            if not slot.circuit.is_sound()
+            if not slot.circuit.is_healthy()
         },
     }
 

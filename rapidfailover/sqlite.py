@@ -88,8 +88,8 @@ class _SQLiteServer(DatabaseFile):
             ((epoch, version),) = _rows(connection, "SELECT epoch, version FROM head")
             if joining:
                 _rows(connection, "UPDATE head SET joined_at = ?", now)
-            mine, _, seen = mark.decode().partition(" ")
-            is_lost = mine != epoch or int(seen) > version
+            known, _, seen = mark.decode().partition(" ")
+            is_lost = known != epoch or int(seen) > version
             news = _rows(
                 connection,
                 "SELECT name, circuit FROM circuits WHERE version > ? "

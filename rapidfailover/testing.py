@@ -640,9 +640,9 @@ def _answer(
         return 401, {"message": _GATEWAY["invalid-key"][1]}
     if host.is_behind_gateway and headers.get("x-rapidapi-host") != host.provider.host:
         return 404, {"message": _GATEWAY["delisted"][1]}
-    told = host.answer_to(path)
-    if told is not None:
-        return _played(told[0], params)
+    given = host.answer_to(path)
+    if given is not None:
+        return _played(given[0], params)
     if host.is_own:
         return 200, {
             "provider": host.provider.name,

@@ -323,17 +323,17 @@ def _fresh_company(params: Params) -> Any:
     }
 
 
-def _of_the_guide(told: Endpoint) -> Callable[[Params], Any]:
+def _of_the_guide(entry: Endpoint) -> Callable[[Params], Any]:
     """An answer with the fields that the guide tells of, for what has no payload of its own
     here.
     """
 
     def answer(params: Params) -> Any:
-        for name in told.params:
+        for name in entry.params:
             if not name.endswith("?"):
                 params[name]
         payload: dict[str, Any] = {}
-        for field in told.fields:
+        for field in entry.fields:
             at: Any = payload
             *names, last = field.path.split(".")
             for name in names:
@@ -349,9 +349,9 @@ def _of_the_guide(told: Endpoint) -> Callable[[Params], Any]:
                     field.kind.partition(" ")[0]
                 ],
             )
-        if told.platform == "tiktok":
+        if entry.platform == "tiktok":
             payload["code"] = 0
-        elif told.platform == "linkedin":
+        elif entry.platform == "linkedin":
             payload["success"] = True
         return payload
 
@@ -415,9 +415,9 @@ ENDPOINTS: Mapping[str, Mapping[str, Callable[[Params], Any]]] = {
     name: {
         **(
             {
-                path: _of_the_guide(told)
-                for path, told in GUIDE[_SPEAK[name]].items()
-                if not told.only
+                path: _of_the_guide(entry)
+                for path, entry in GUIDE[_SPEAK[name]].items()
+                if not entry.only
             }
             if name in _SPEAK
             else {}

@@ -27,7 +27,7 @@ from .errors import InvalidEndpoint
 from .failures import FAILURES, diagnose
 from .fork import alarm_in, anew_in_child, new_lock
 from .gateway import interpret
-from .matrix import Rule, row
+from .matrix import Rule, read_as
 from .names import Names
 from .payload import as_utf8, charset, gather
 from .pool import check_patched_in_time
@@ -251,10 +251,10 @@ class Transport:
             wire, response.headers, body, sent.endpoint, provider.check, sent.adapt, provider.host
         )
         status, detail = meaning.status, meaning.detail
-        if not sent.is_own and row(status, self._matrix) == 400:
+        if not sent.is_own and read_as(status, self._matrix) == 400:
             # not what the caller asked for
             status, detail = 403, f"our route was refused: {detail}".rstrip(": ")
-        if progress.key is None and row(status, self._matrix) == 401:
+        if progress.key is None and read_as(status, self._matrix) == 401:
             status = 403  # it is not about the client's key, which it was not sent
         if sent.adapt and meaning.data is not None:
             body = json.dumps(meaning.data).encode()

@@ -17,7 +17,7 @@ PROVIDER, ENDPOINT, NOBODY = "provider", "endpoint", "nobody"  # what a fault is
 class Verdict(NamedTuple):
     """What an attempt came to, for the circuits."""
 
-    said: str = ""  # for the log
+    words: str = ""  # for the log
     # against whom it is evidence: PROVIDER, ENDPOINT, NOBODY; None: no fault
     fault: str | None = None
     given: float = ANYBODY  # seconds that a timeout waited
@@ -47,7 +47,7 @@ def judge_provider(circuit: Circuit, now: float, ticket: Ticket, verdict: Verdic
     was_held = circuit.hold_until is not None and circuit.hold_until > now
     tripped = recovered = False
     if verdict.rate_limited and verdict.hold is not None:
-        tripped = circuit.limit(now, verdict.hold, ticket)
+        tripped = circuit.count_limit(now, verdict.hold, ticket)
     else:
         if verdict.hold is not None:
             circuit.hold(now, verdict.hold)

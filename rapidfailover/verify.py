@@ -31,7 +31,7 @@ class Check(NamedTuple):
     """One question that will be asked."""
 
     provider: ProviderConfig
-    told: Endpoint
+    entry: Endpoint
     grade: str  # how sure it is that this provider serves it
     fields: tuple[Field, ...]  # that it gives
 
@@ -57,13 +57,13 @@ def plan(registry: ProviderRegistry, platforms: Sequence[str]) -> list[Check]:
     for platform in platforms:
         providers = registry.get_available_providers(platform)
         for provider in providers:
-            for told in GUIDE.get(platform, {}).values():
-                if provider in serving(told, providers):
-                    by = told.by.get(provider.name)
-                    grade = by.grade if by else told.grade
+            for entry in GUIDE.get(platform, {}).values():
+                if provider in serving(entry, providers):
+                    by = entry.by.get(provider.name)
+                    grade = by.grade if by else entry.grade
                     wanted = None if by is None else by.fields
-                    fields = told.fields if wanted is None else _known(told, wanted, grade)
-                    checks.append(Check(provider, told, grade, fields))
+                    fields = entry.fields if wanted is None else _known(entry, wanted, grade)
+                    checks.append(Check(provider, entry, grade, fields))
     return checks
 
 
@@ -82,10 +82,10 @@ def verify(
     asked: dict[str, _Asked] = {}
     try:
         for check in checks:
-            name = f"{check.told.platform} {check.provider.name}"
+            name = f"{check.entry.platform} {check.provider.name}"
             if name not in asked:
                 asked[name] = _Asked(
-                    check.told.platform, check.provider, api_key, timeout, deadline
+                    check.entry.platform, check.provider, api_key, timeout, deadline
                 )
             try:
                 params = _example(check, answers)
@@ -93,7 +93,7 @@ def verify(
                 yield Finding(check, False, f"not asked: {problem.args[0]}")
                 continue
             try:
-                data, raw = asked[name].ask(check.told, params)
+                data, raw = asked[name].ask(check.entry, params)
             except AuthenticationFailed:
                 raise
             except RequestRefused as refused:
@@ -101,9 +101,9 @@ def verify(
             except AllProvidersFailed as failed:
                 yield Finding(check, False, _why(failed))
             else:
-                answers[check.provider.name, check.told.path] = data
+                answers[check.provider.name, check.entry.path] = data
                 if record is not None:
-                    _write(record, check, asked[name].sent(check.told, params), raw)
+                    _write(record, check, asked[name].sent(check.entry, params), raw)
                 yield _compared(check, data)
     finally:
         for each in asked.values():
@@ -151,30 +151,30 @@ class _Asked:
 
         return record
 
-    def ask(self, told: Endpoint, params: dict[str, Any]) -> tuple[Any, Any]:
+    def ask(self, entry: Endpoint, params: dict[str, Any]) -> tuple[Any, Any]:
         """(in the platform's shape, as it came)."""
-        return self.client.call(self.platform, told.path, params).data, self.raw[0]
+        return self.client.call(self.platform, entry.path, params).data, self.raw[0]
 
-    def sent(self, told: Endpoint, params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    def sent(self, entry: Endpoint, params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """(path, query and body) as the provider was asked."""
-        route = self.routes[told.path]
+        route = self.routes[entry.path]
         path = outgoing(
-            Question(self.platform, told.path, params, encode_query(params), ""), route
+            Question(self.platform, entry.path, params, encode_query(params), ""), route
         ).path
         query = dict(route.params(dict(params))) if route.params else {} if route.json else params
         return path, {**query, **(route.json(dict(params)) if route.json else {})}
 
 
-def _known(told: Endpoint, paths: Sequence[str], grade: str) -> tuple[Field, ...]:
+def _known(entry: Endpoint, paths: Sequence[str], grade: str) -> tuple[Field, ...]:
     """The fields at these paths; one that only another provider gives is of any kind."""
-    kinds = {field.path: field for field in told.fields}
+    kinds = {field.path: field for field in entry.fields}
     return tuple(kinds.get(path, Field(path, "", grade)) for path in paths)
 
 
 def _example(check: Check, answers: dict[tuple[str, str], Any]) -> dict[str, Any]:
     """The params to ask with. LookupError where an earlier answer should have given one."""
     params: dict[str, Any] = {}
-    for name, value in check.told.example.items():
+    for name, value in check.entry.example.items():
         if isinstance(value, Taken):
             found = [
                 look(data, value.path)
@@ -219,7 +219,7 @@ def _compared(check: Check, data: Any) -> Finding:
             changed.append(f"{field.path}: {_kind_of(value)}, not {field.kind}")
         else:
             there.append(field.path)
-    known = {field.path for field in (*check.told.fields, *check.fields)}
+    known = {field.path for field in (*check.entry.fields, *check.fields)}
     parents = {path.rpartition(".")[0] for path in known}
     new = [
         path
@@ -277,13 +277,13 @@ def _write(folder: Path, check: Check, sent: tuple[str, dict[str, Any]], raw: An
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = {
-        "platform": check.told.platform,
+        "platform": check.entry.platform,
         "provider": check.provider.name,
-        "endpoint": check.told.path,
+        "endpoint": check.entry.path,
         "path": sent[0],
         "sent": sent[1],
         "status": 200,
         "data": raw,
     }
-    name = re.sub("[^A-Za-z0-9.-]", "_", f"{check.provider.name}{check.told.path}")
+    name = re.sub("[^A-Za-z0-9.-]", "_", f"{check.provider.name}{check.entry.path}")
     (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

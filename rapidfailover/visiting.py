@@ -12,7 +12,7 @@ from .credentials import Key, needs_client_key
 from .deadline import Deadline, Patience
 from .events import Events
 from .keys import Keys
-from .matrix import Rule, row
+from .matrix import Rule, read_as
 from .members import Serving, Visit
 from .options import Times
 from .records import Copy
@@ -53,7 +53,7 @@ class Visiting:
     ) -> Asker:
         """Who would come again, once this call has failed."""
         number = 0 if refreshing else question.number()
-        return self.asker(timeout, deadline.whole)._replace(early=True, question=number)
+        return self.asker(timeout, deadline.seconds)._replace(early=True, question=number)
 
     def visits(
         self,
@@ -109,7 +109,7 @@ class Visiting:
         return rule == self._matrix[200]
 
     def reads_as(self, reply: Reply, status: int) -> bool:
-        return row(reply.status, self._matrix) == status
+        return read_as(reply.status, self._matrix) == status
 
     def waited(self, question: Question, ask: Asking, reply: Reply, patience: Patience) -> bool:
         """Wait for as long as a 429 asks for, and for the turn after that, where it is worth it.
@@ -138,7 +138,7 @@ class Visiting:
         self, question: Question, ask: Asking, reply: Reply, refreshing: bool = False
     ) -> tuple[int, Rule, Attempt]:
         """How the matrix reads a reply; the registry is told."""
-        status = row(reply.status, self._matrix)
+        status = read_as(reply.status, self._matrix)
         rule = self._matrix[status]
         attempt = ask.attempt(reply, rule.action)
         against = None

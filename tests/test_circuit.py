@@ -35,7 +35,7 @@ def test_the_cooldown_is_five_minutes_a_fault_and_an_hour_at_most(faults, minute
     circuit = Circuit()
     for _ in range(faults):
         circuit.fault(0.0)
-    assert circuit.wait(0.0) == minutes * 60
+    assert circuit.blocked_for(0.0) == minutes * 60
     assert circuit.state(minutes * 60 - 0.1) == "open"
     assert circuit.state(minutes * 60) == "half-open"
 
@@ -57,7 +57,7 @@ def test_a_trial_that_succeeds_closes_it():
 def test_a_trial_that_fails_opens_it_for_longer():
     circuit = tripped()
     assert circuit.fault(910.0, circuit.admit(900.0, 25.0)) is True
-    assert circuit.wait(910.0) == 20 * 60
+    assert circuit.blocked_for(910.0) == 20 * 60
 
 
 def test_a_trial_that_never_reports_frees_itself():
@@ -79,7 +79,7 @@ def test_a_late_verdict_on_an_earlier_state_is_ignored():
     circuit = Circuit()
     early = [circuit.admit(0.0, 25.0) for _ in range(64)]
     assert [circuit.fault(1.0, ticket) for ticket in early].count(True) == 1
-    assert circuit.error_count == 3 and circuit.wait(1.0) == 900
+    assert circuit.error_count == 3 and circuit.blocked_for(1.0) == 900
     assert circuit.success(early[0]) is False  # began before it opened
     assert circuit.state(1.0) == "open"
 
@@ -87,7 +87,7 @@ def test_a_late_verdict_on_an_earlier_state_is_ignored():
 def test_the_public_marks_always_count():
     circuit = tripped()
     assert circuit.fault(10.0) is True
-    assert circuit.error_count == 4 and circuit.wait(10.0) == 20 * 60
+    assert circuit.error_count == 4 and circuit.blocked_for(10.0) == 20 * 60
     assert circuit.success() is True
 
 
@@ -104,8 +104,8 @@ def test_a_hold_is_only_lengthened_and_an_hour_at_most(holds, wait):
     circuit = Circuit()
     for seconds in holds:
         circuit.hold(0.0, seconds)
-    assert circuit.wait(0.0) == wait
-    assert circuit.wait(wait) == 0
+    assert circuit.blocked_for(0.0) == wait
+    assert circuit.blocked_for(wait) == 0
 
 
 def test_a_success_does_not_end_a_hold_but_a_reset_does():
@@ -120,10 +120,10 @@ def test_a_success_does_not_end_a_hold_but_a_reset_does():
 def test_a_hold_outlasts_the_cooldown_and_the_other_way_round():
     circuit = tripped()
     circuit.hold(0.0, 1000)
-    assert circuit.wait(0.0) == 1000
+    assert circuit.blocked_for(0.0) == 1000
     circuit = tripped()
     circuit.hold(0.0, 10)
-    assert circuit.wait(0.0) == 900
+    assert circuit.blocked_for(0.0) == 900
 
 
 # --- early trials: the refresh worker's ---
@@ -131,7 +131,7 @@ def test_a_hold_outlasts_the_cooldown_and_the_other_way_round():
 def test_early_trials_come_after_two_seconds_and_then_double_to_a_minute():
     circuit, now, pauses = tripped(), 0.0, []
     while len(pauses) < 10:
-        pause = circuit.wait(now, Asker(early=True))
+        pause = circuit.blocked_for(now, Asker(early=True))
         pauses.append(pause)
         now += pause
         circuit.open_until = 10 ** 6  # the cooldown is not the subject
@@ -159,13 +159,13 @@ def test_there_is_one_trial_at_a_time_early_or_not():
 
 
 def test_nobody_is_early_at_a_provider_that_429s_opened_or_that_is_held():
-    assert tripped(rate_limited=True).wait(10.0, Asker(early=True)) == 890
+    assert tripped(rate_limited=True).blocked_for(10.0, Asker(early=True)) == 890
     held = tripped()
     held.hold(0.0, 60)
-    assert held.wait(10.0, Asker(early=True)) == 50
+    assert held.blocked_for(10.0, Asker(early=True)) == 50
 
 
 def test_a_trial_of_the_worker_after_the_cooldown_is_like_any_other():
     circuit = tripped()
     circuit.fault(900.0, circuit.admit(900.0, 25.0, Asker(early=True)))
-    assert circuit.wait(900.0) == 20 * 60
+    assert circuit.blocked_for(900.0) == 20 * 60

@@ -40,22 +40,22 @@ def visit(registry, name="first", **asker):
 
 def test_a_429_that_opened_the_circuit_is_known_by_it():
     circuit = Circuit(error_threshold=1)
-    assert circuit.limit(0.0, 0.5, circuit.admit(0.0, 1.0)) is True
-    assert circuit.rate_limited is True and circuit.wait(2.5, Asker(early=True)) > 100
-    assert Circuit().limit(0.0, 5.0, Circuit().admit(0.0, 1.0)) is False
+    assert circuit.count_limit(0.0, 0.5, circuit.admit(0.0, 1.0)) is True
+    assert circuit.rate_limited is True and circuit.blocked_for(2.5, Asker(early=True)) > 100
+    assert Circuit().count_limit(0.0, 5.0, Circuit().admit(0.0, 1.0)) is False
 
 
 def test_a_late_429_holds_and_is_no_fault():
     circuit = Circuit(error_threshold=1)
     late = circuit.admit(0.0, 1.0)
     circuit.reset()
-    assert circuit.limit(0.0, 0.5, late) is False and circuit.error_count == 0 and circuit.hold_until == 0.5
+    assert circuit.count_limit(0.0, 0.5, late) is False and circuit.error_count == 0 and circuit.hold_until == 0.5
 
 
 def test_429s_in_a_row_are_counted_in_trials_too():
     circuit = Circuit(error_threshold=1)
     for number in range(3):
-        circuit.limit(0.0, 2.0, circuit.admit(number * 10.0, 1.0))
+        circuit.count_limit(0.0, 2.0, circuit.admit(number * 10.0, 1.0))
         circuit.hold_until = None
         assert circuit.limits == number + 1
         if circuit.open_until is not None:
@@ -90,7 +90,7 @@ def test_a_ticket_that_is_no_trial_gives_back_no_trial():
     trial = circuit.admit(1.0, 10.0)
     circuit.release(plain._replace(generation=trial.generation))
     circuit.release(trial._replace(generation=plain.generation))
-    assert circuit.wait(1.0) == 10.0
+    assert circuit.blocked_for(1.0) == 10.0
 
 
 # --- registry ---

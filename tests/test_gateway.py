@@ -6,7 +6,7 @@ import math
 import pytest
 
 from rapidfailover.gateway import interpret
-from rapidfailover.matrix import row
+from rapidfailover.matrix import read_as
 from rapidfailover.payload import as_utf8, parse
 from rapidfailover.quota import Quota
 
@@ -119,7 +119,7 @@ def test_a_web_servers_own_404_is_a_route_that_is_gone(body, meant):
 
 
 def test_a_204_has_nothing_and_is_no_bad_payload():
-    assert meaning(204, b"")[:3] == (204, "no content", None) and row(204) == 404
+    assert meaning(204, b"")[:3] == (204, "no content", None) and read_as(204) == 404
 
 
 # --- windows of rate limits ---

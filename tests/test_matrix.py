@@ -14,7 +14,7 @@ from rapidfailover import (
     RequestRefused,
     Rule,
 )
-from rapidfailover.matrix import row
+from rapidfailover.matrix import read_as
 
 USER = ("tiktok", "/user/info", {"unique_id": "ada"})
 
@@ -47,7 +47,7 @@ def test_a_row_over_a_socket(rapidapi, make_client, status, requests, outcome, f
         result = client.call(*USER)
         assert result.provider == "tiktok-feature"
         assert [(a.provider, a.status, a.action, a.retries) for a in result.attempts] == [
-            ("tiktok-scraper7", status, MATRIX[row(status)].action, requests - 1), ("tiktok-feature", 200, "success", 0)]
+            ("tiktok-scraper7", status, MATRIX[read_as(status)].action, requests - 1), ("tiktok-feature", 200, "success", 0)]
     else:
         with pytest.raises(outcome) as caught:
             client.call(*USER)
@@ -84,7 +84,7 @@ def test_200_is_success_and_the_default_table_says_so(rapidapi, client):
     (422, 400), (501, 500), (505, 500), (100, 502), (101, 502), (0, 502), (20, 502), (600, 502), (999, 502),
 ])
 def test_a_status_without_a_row_takes_anothers(status, reads_as):
-    assert row(status) == reads_as
+    assert read_as(status) == reads_as
 
 
 def test_a_row_of_the_users_own_is_laid_over_the_table(rapidapi, make_client):

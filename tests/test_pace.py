@@ -68,16 +68,16 @@ def test_turns_come_one_after_the_other_a_little_apart():
     pace = Pace(2, 1.0)
     turns = [pace.reserve(10.0) for _ in range(4)]
     assert turns[0] == 10.0 and all(later - sooner == pytest.approx(0.525) for sooner, later in zip(turns, turns[1:]))
-    assert pace.wait(10.0) == pytest.approx(4 * 0.525)
+    assert pace.turn_in(10.0) == pytest.approx(4 * 0.525)
 
 
 def test_a_turn_that_is_not_used_is_given_back_unless_somebody_has_one_behind_it():
     pace = Pace(1, 1.0)
     first, second = pace.reserve(0.0), pace.reserve(0.0)
     pace.give_back(first)
-    assert pace.wait(0.0) > second
+    assert pace.turn_in(0.0) > second
     pace.give_back(second)
-    assert pace.wait(0.0) == pytest.approx(second)
+    assert pace.turn_in(0.0) == pytest.approx(second)
 
 
 def test_who_is_late_with_a_turn_is_not_followed_too_closely():

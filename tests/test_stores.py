@@ -176,7 +176,7 @@ CHANGES = [
     lambda circuit, now: circuit.fault(now, given=0.5, question=4_000_000_000), lambda circuit, now: circuit.admit(now, 20.0, Asker(1.0)),
     lambda circuit, now: circuit.fault(now, Ticket(circuit.generation)), lambda circuit, now: circuit.fault(now, Ticket(circuit.generation - 1)),
     lambda circuit, now: circuit.fault(now, Ticket(circuit.generation, early=True)), lambda circuit, now: circuit.success(),
-    lambda circuit, now: circuit.hold(now, 0.0), lambda circuit, now: circuit.limit(now, 0.5, Ticket(circuit.generation, limits=circuit.limits)),
+    lambda circuit, now: circuit.hold(now, 0.0), lambda circuit, now: circuit.count_limit(now, 0.5, Ticket(circuit.generation, limits=circuit.limits)),
     lambda circuit, now: circuit.admit(now, 20.0), lambda circuit, now: circuit.release(Ticket(circuit.generation, True)),
     lambda circuit, now: circuit.reset(),
 ]
