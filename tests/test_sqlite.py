@@ -167,6 +167,7 @@ def test_circuits_are_bounded_and_the_latest_stay(path, unhurried, worker, monke
         at.change(b"p\0late", b"%d" % number if number else b"", b"%d" % (number + 1))
     with database(path) as connection:
         assert connection.execute("SELECT count(*) FROM circuits").fetchone() == (1,)
+    at.hang_up()  # no thread was there to do it
 
 
 # --- what happens to it: told once, and the process goes on alone ---
