@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import KEY, NO_RETRY, Clock, Upstream, http, in_threads
+from workers import until
 
 from rapidfailover import (
     AllProvidersFailed,
     FailoverClient,
     FailoverError,
+    LRUTTLCache,
     NoProvidersAvailable,
     ProviderConfig,
     ProviderRegistry,
@@ -25,11 +27,13 @@ class Limited:
 
     def __init__(self, seconds=0.4, words="You have exceeded the rate limit per second for your plan, BASIC, by the API provider", **headers):
         self.seconds, self.words, self.headers = seconds, words, headers
-        self.last, self.refused, self.answered = 0.0, 0, 0
+        self.last, self.refused, self.answered, self.is_down = 0.0, 0, 0, False
         self.lock = threading.Lock()
         self.upstream = Upstream(self.answer)
 
     def answer(self, connection):
+        if self.is_down:
+            return connection.sendall(http(b"{}", "503 Service Unavailable"))
         with self.lock:
             now = time.monotonic()
             too_soon, self.last = now - self.last < self.seconds, now if now - self.last >= self.seconds else self.last
@@ -133,6 +137,19 @@ def test_the_worker_takes_no_turn_from_those_who_wait():
     from rapidfailover.circuit import Asker
     assert next(registry.visits(serving, lambda: 9.0, Asker(background=True)), None)
     assert next(registry.visits(serving, lambda: 9.0, Asker(background=True)), None) is None
+
+
+def test_new_names_are_answered_before_sixty_stale_ones_when_a_provider_comes_back():
+    cache = LRUTTLCache()
+    with Upstream(http()) as before, client_of(before.provider(), cache=cache) as client:
+        assert names(client, 60) == {"raw": 60}
+    with Limited(0.3) as host, client_of(host.upstream.provider(rate=1 / 0.4), cache=cache, refresh=True) as client:
+        host.is_down = True
+        assert all(client.call("p", "/u", {"q": number}).stale for number in range(60))
+        host.is_down = False
+        until(lambda: client.registry.snapshot()["p"]["raw"]["circuit"] == "closed")
+        assert not any(client.call("p", "/u", {"q": number}).stale for number in range(100, 105))
+        assert host.refused == 0 and host.answered < 30, "the sixty can wait"
 
 
 # --- holds ---
