@@ -49,7 +49,7 @@ class _OwnDialect(Dict[str, Route]):
                     json=_as_it_is if entry.method == "POST" else None,
                     pages=entry.pages,
                 )
-                for path, entry in GUIDE[platform].items()
+                for path, entry in GUIDE.get(platform, {}).items()
                 if not entry.only
             }
         )

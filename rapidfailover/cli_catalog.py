@@ -69,7 +69,7 @@ def endpoints(arguments: argparse.Namespace, registry: ProviderRegistry | None) 
             f"no endpoints of {arguments.platform!r} are catalogued; known: {', '.join(GUIDE)}"
         )
     for platform in GUIDE if arguments.platform is None else [arguments.platform]:
-        for entry in GUIDE[platform].values():
+        for entry in GUIDE.get(platform, {}).values():
             lines(f"{platform} {entry.path}  ({entry.method}, {entry.grade})", *_described(entry))
     return FRESH
 

@@ -51,7 +51,7 @@ from .client import FailoverClient
 from .config import ProviderConfig
 from .errors import UnknownProvider
 from .registry import ProviderRegistry
-from .testing_payloads import ENDPOINTS, ENVELOPES, METHODS, Params
+from .testing_payloads import ENDPOINTS, ENVELOPES, METHODS, Params, endpoints_of
 
 __all__ = ["FakeRapidAPI", "Received", "local_registry", "using"]
 
@@ -382,11 +382,14 @@ class _Host(_Port):
         super().__init__(provider.name)
         self.rapidapi = rapidapi
         self.provider = provider
-        known = {one.name: one.host for members in PROVIDERS.values() for one in members}
-        # the caller's own: its contract is not known
-        self.is_own = known.get(provider.name) != provider.host
+        platforms = {
+            (one.name, one.host): name for name, members in PROVIDERS.items() for one in members
+        }
+        platform = platforms.get((provider.name, provider.host))
+        # the caller's own, or new in the catalogue: what it answers is not known
+        self.is_own = platform is None or provider.name not in ENDPOINTS
         self.is_behind_gateway = provider.auth is None and provider.host.endswith(".rapidapi.com")
-        self.endpoints = {} if self.is_own else ENDPOINTS[provider.name]
+        self.endpoints = {} if platform is None else endpoints_of(provider, platform)
         self.answers: dict[str, Any] = {}
         # by endpoint; None: whatever is asked
         self.faults: dict[str | None, tuple[Fault, int | None]] = {}
@@ -643,14 +646,15 @@ def _answer(
     given = host.answer_to(path)
     if given is not None:
         return _played(given[0], params)
-    if host.is_own:
+    if host.is_own and path not in host.endpoints:
         return 200, {
             "provider": host.provider.name,
             "method": method,
             "path": path,
             "params": params,
         }
-    if path not in host.endpoints or method != METHODS.get((host.provider.name, path), "GET"):
+    wanted = method if host.is_own else METHODS.get((host.provider.name, path), "GET")
+    if path not in host.endpoints or method != wanted:
         return 404, {"message": _GATEWAY["no-endpoint"][1].format(path=path)}
     return _played(host.endpoints[path], params)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any, Callable, Mapping
 from zlib import crc32
 
+from .config import ProviderConfig
 from .guide import GUIDE, POST, Endpoint
 
-__all__ = ["ENDPOINTS", "ENVELOPES", "METHODS", "Params"]
+__all__ = ["ENDPOINTS", "ENVELOPES", "METHODS", "Params", "endpoints_of"]
 
 Params = Mapping[str, Any]
 
@@ -411,18 +412,32 @@ _SPEAK = {
     "threads-api4": "threads",
 }
 
-ENDPOINTS: Mapping[str, Mapping[str, Callable[[Params], Any]]] = {
-    name: {
-        **(
-            {
-                path: _of_the_guide(entry)
-                for path, entry in GUIDE[_SPEAK[name]].items()
-                if not entry.only
-            }
-            if name in _SPEAK
-            else {}
-        ),
-        **payloads,
+
+def _in_dialect_of(platform: str) -> dict[str, Callable[[Params], Any]]:
+    return {
+        path: _of_the_guide(entry)
+        for path, entry in GUIDE.get(platform, {}).items()
+        if not entry.only
     }
+
+
+ENDPOINTS: Mapping[str, Mapping[str, Callable[[Params], Any]]] = {
+    name: {**(_in_dialect_of(_SPEAK[name]) if name in _SPEAK else {}), **payloads}
     for name, payloads in _OWN.items()
 }
+
+
+def endpoints_of(provider: ProviderConfig, platform: str) -> Mapping[str, Callable[[Params], Any]]:
+    """What a provider of the catalogue answers, by path: one without payloads here what the guide
+    tells of its platform, where it speaks the platform's dialect.
+    """
+    if provider.name in ENDPOINTS:
+        return ENDPOINTS[provider.name]
+    routes = provider.routes
+    return {
+        path: payload
+        for path, payload in _in_dialect_of(platform).items()
+        if routes is None
+        or path in routes
+        and (routes[path].path, routes[path].adapt) == (path, None)
+    }

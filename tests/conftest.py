@@ -5,6 +5,7 @@ import threading
 from unittest import mock
 
 import pytest
+from catalogue import CATALOGUE
 from faults import Upstream, http  # noqa: F401
 
 from rapidfailover import MATRIX, FailoverClient, ProviderRegistry
@@ -56,7 +57,7 @@ def clock():
 
 @pytest.fixture
 def rapidapi():
-    with FakeRapidAPI() as fake:
+    with FakeRapidAPI(CATALOGUE) as fake:
         yield fake
 
 

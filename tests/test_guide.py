@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from catalogue import CATALOGUE
 from conftest import NO_RETRY
 
 from rapidfailover import FailoverClient
@@ -68,7 +69,7 @@ def test_the_providers_routes_have_the_guides_pages():
     ("linkedin", "/api/v1/user/posts", ["linkedin-fresh"]),
 ])
 def test_who_serves_an_endpoint(platform, path, names):
-    assert [provider.name for provider in serving(GUIDE[platform][path], PROVIDERS[platform])] == names
+    assert [provider.name for provider in serving(GUIDE[platform][path], CATALOGUE[platform])] == names
 
 
 @pytest.mark.parametrize("told", ALL, ids=lambda told: f"{told.platform} {told.path}")
