@@ -20,6 +20,7 @@ __all__ = ["DatabaseFile"]
 # seconds to wait for another process's transaction; a call waits no longer than 0.06 for us
 _BUSY = 0.04
 _MAKING = 2.0  # seconds that it takes at most to make the file
+_PAUSE = 0.04  # seconds between two looks at whether another has made it
 _APPLICATION = 0x72666F76  # the file's application_id: "rfov"
 _VERSION = 2  # its user_version
 
@@ -154,7 +155,7 @@ class DatabaseFile:
     def _made_by_another(self, beside: str) -> os.stat_result:
         ends = time.monotonic() + _MAKING
         while time.monotonic() < ends:
-            time.sleep(_BUSY)
+            time.sleep(_PAUSE)
             if not os.path.exists(beside):
                 return os.stat(self._path)
         _remove(beside)  # of a process that was killed

@@ -94,7 +94,7 @@ def worker(rapidapi, make_client):
 @pytest.fixture
 def unhurried():
     """Everything counts as quick: the machine's own hiccups are not the subject."""
-    with mock.patch.multiple("rapidfailover.link", _PATIENCE=5.0, _SLOW=5.0, _SILENCE=10.0):
+    with mock.patch.multiple("rapidfailover.link", _PATIENCE=5.0, _SLOW=5.0, _SILENCE=10.0), mock.patch("rapidfailover.sqlite_file._BUSY", 5.0):
         yield
 
 

@@ -372,7 +372,7 @@ def test_copies_of_an_outage_are_sent_when_it_is_over(own_server, unhurried, wor
     assert worker(own_server).call("tiktok", "/user/info", {"unique_id": "grace"}).stale
 
 
-def test_an_emptied_redis_has_all_back_from_the_workers(server, worker):
+def test_an_emptied_redis_has_all_back_from_the_workers(server, unhurried, worker):
     first, second = worker(server), worker(server)
     for _ in range(3):
         first.registry.mark_error("tiktok", FIRST)
