@@ -47,8 +47,13 @@ def _tiktok_user(params: Params) -> Any:
     }
 
 
+_CURSORS = "0", "1734652800000", "1734566400000"  # of TikTok's three pages of posts
+
+
 def _tiktok_posts(params: Params) -> Any:
-    name = params.get("unique_id") or params["user_id"]
+    name, cursor = params.get("unique_id") or params["user_id"], str(params.get("cursor") or "0")
+    page = _CURSORS.index(cursor) if cursor in _CURSORS else len(_CURSORS) - 1
+    count = min(int(params.get("count", 10)), 35)
     videos = [
         {
             "video_id": f"v{_number(name)}{n}",
@@ -63,12 +68,17 @@ def _tiktok_posts(params: Params) -> Any:
             "duration": 15,
             "author": {"unique_id": name},
         }
-        for n in range(min(int(params.get("count", 10)), 35))
+        for n in range(page * count, (page + 1) * count)
     ]
+    is_last = page == len(_CURSORS) - 1
     return {
         "code": 0,
         "msg": "success",
-        "data": {"videos": videos, "cursor": "1734652800000", "hasMore": True},
+        "data": {
+            "videos": videos,
+            "cursor": cursor if is_last else _CURSORS[page + 1],
+            "hasMore": not is_last,
+        },
     }
 
 
@@ -181,10 +191,9 @@ def _youtube_channel(params: Params) -> Any:
 
 
 def _youtube_videos(params: Params) -> Any:
-    return {
-        "data": [{"videoId": f"v{_number(params['id'])}", "title": "A video"}],
-        "continuation": "4qmF",
-    }
+    videos = [{"videoId": f"v{_number(params['id'])}", "title": "A video"}]
+    two_pages = {} if params.get("token") else {"continuation": "4qmF"}
+    return {"data": videos, **two_pages}
 
 
 def _twitter_user(params: Params) -> Any:
@@ -207,7 +216,7 @@ def _twitter_timeline(params: Params) -> Any:
     return {
         "status": "ok",
         "timeline": [{"tweet_id": str(_number(params["screenname"])), "text": "A post"}],
-        "next_cursor": "c2",
+        "next_cursor": "" if params.get("cursor") else "c2",  # two pages
     }
 
 
