@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -96,6 +97,10 @@ def test_a_call_makes_as_many_round_trips_as_the_docs_say(server, unhurried, wor
     looked()
     counted["`fresh_for`, when the process has no fresh copy of its own"] = trips(
         lambda: client.call("tiktok", "/user/info", {"unique_id": "grace"}, fresh_for=5.0))
+    client.registry.add("tiktok", replace(rapidapi.providers["tiktok"][0], name="paced", priority=9, rate=1000))
+    client.call(*ADA, provider="paced")
+    looked()
+    counted["a turn, where the provider has a pace"] = trips(lambda: client.call("tiktok", "/user/info", {"unique_id": "alan"}, provider="paced"))
     assert {name: int(number) for name, number in told} == counted
 
 
