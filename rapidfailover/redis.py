@@ -31,6 +31,7 @@ from .entries import LONGEST
 from .fleet import Fleet
 from .mirror import Seen
 from .outbox import LARGEST, Record
+from .payload import clean
 from .sharing import Circuits
 
 __all__ = ["RedisStore"]
@@ -40,16 +41,26 @@ _TIMED = 30.0  # seconds for which the server's time is known well enough
 _MOST = 4000  # fields of the hash; who finds more as it joins begins it anew, from what all know
 _LOG = 128  # changes that are remembered: who missed more is told all
 
+# What a command gives, or nil where something else has the key's name. What the user may not do is
+# told.
+_TEXT = """
+local function text(...)
+    local value = redis.pcall(...)
+    if type(value) == 'table' and value.err and not string.find(value.err, 'WRONGTYPE') then
+        error(value.err)
+    end
+    return type(value) == 'string' and value or nil
+end
+"""
 # The hash of the circuits holds what is known of each by its name, and   head        "epoch count
 # stamp": when the hash was begun, how many changes there were, and the latest one's stamp   0 to
 # 127    "count stamp name" of the latest changes, each in the place of the one 128 before it A look
 # sends the head as it saw it last. It goes on from there if the change by that count still bears
 # that stamp: it does not where the data was lost, or is that of an earlier time.
-_HEAD = """
+_HEAD = _TEXT + """
 local key, now = KEYS[1], redis.call('TIME')
 local function get(field)
-    local value = redis.pcall('HGET', key, field)
-    return type(value) == 'string' and value or ''
+    return text('HGET', key, field) or ''
 end
 local function begin()
     local head = now[1] .. string.format('%%06d', now[2]) .. ' 0 0'
@@ -111,10 +122,9 @@ redis.call('HSET', key, name, new, 'head', epoch .. ' ' .. count .. ' ' .. now[2
 redis.call('EXPIRE', key, %d)
 return false
 """ % (LONGEST, _LOG, _KEPT)
-_RESERVE = """
-local now, free = redis.call('TIME'), redis.pcall('GET', KEYS[1])
+_RESERVE = _TEXT + """
+local now, free = redis.call('TIME'), tonumber(text('GET', KEYS[1]) or 0) or 0
 now = now[1] * 1000000 + now[2]
-free = type(free) == 'string' and tonumber(free) or 0
 if not (free > now and free < now + 3600000000) then free = now end
 if free - now <= tonumber(ARGV[2]) then
     local later = free + ARGV[1]
@@ -122,20 +132,19 @@ if free - now <= tonumber(ARGV[2]) then
 end
 return string.format('%.0f', free)
 """
-_KEEP = r"""
+_KEEP = _TEXT + r"""
 local now = redis.call('TIME')[1] + 1
 for i, key in ipairs(KEYS) do
-    local head = redis.pcall('GETRANGE', key, 0, 999)
-    local newer = type(head) == 'string'
-        and tonumber(string.match(head, '^%[[^\n]*, ([%d.]+)%]\n') or 0) or 0
+    local head = text('GETRANGE', key, 0, 999) or ''
+    local newer = tonumber(string.match(head, '^%[[^\n]*, ([%d.]+)%]\n') or 0) or 0
     if newer > now or newer <= tonumber(ARGV[3 * i - 2]) then
         redis.call('SET', key, ARGV[3 * i], 'EX', ARGV[3 * i - 1])
     end
 end
 """
-_LEASE = """
-local owner, left = redis.pcall('GET', KEYS[1]), redis.call('PTTL', KEYS[1])
-if type(owner) == 'string' and owner ~= ARGV[1] and left > 0 and left < 3600000 then return left end
+_LEASE = _TEXT + """
+local owner, left = text('GET', KEYS[1]), redis.call('PTTL', KEYS[1])
+if owner and owner ~= ARGV[1] and left > 0 and left < 3600000 then return left end
 if ARGV[2] == '0' then
     redis.call('DEL', KEYS[1])
 else
@@ -238,7 +247,8 @@ class _RedisServer:
             return self._client().execute_command(  # type: ignore[no-any-return]
                 "HGET", f"{self._namespace}:circuits", "head", NEVER_DECODE=True
             )
-        except ResponseError:  # something else by that name
+        except ResponseError as problem:
+            _refused(problem)
             return None
 
     def change(self, name: bytes, seen: bytes, new: bytes) -> bytes | None:
@@ -262,7 +272,8 @@ class _RedisServer:
             content: bytes = self._client().execute_command(
                 "GETRANGE", f"{self._namespace}:copy:{key}", 0, LARGEST, NEVER_DECODE=True
             )
-        except ResponseError:  # something else by that name
+        except ResponseError as problem:
+            _refused(problem)
             return None
         return content if len(content) < LARGEST else None
 
@@ -277,7 +288,14 @@ class _RedisServer:
         self._redis = None
 
     def explain(self, problem: Exception) -> str:
-        return type(problem).__name__  # the text may hold a password
+        """The kind of it, and what Redis itself said of what it refused.
+
+        Without the arguments: they may hold a password, and so may texts of redis-py's own.
+        """
+        kind = type(problem).__name__
+        if not isinstance(problem, ResponseError):
+            return kind
+        return clean(f"{kind}: {str(problem).partition(', with args')[0]}")
 
     def _greet(self) -> None:
         """See that there is a connection: what is wrong with it has a clearer name here."""
@@ -304,3 +322,9 @@ class _RedisServer:
         if self._redis is None:
             self._redis = self._connect()
         return self._redis
+
+
+def _refused(problem: ResponseError) -> None:
+    """Raise it, unless there is only something else by that name."""
+    if not str(problem).startswith("WRONGTYPE"):
+        raise problem

@@ -22,6 +22,7 @@ redis = pytest.importorskip("redis", reason="redis-py is not installed")
 if not PROGRAM:
     pytest.skip("no redis-server is installed", allow_module_level=True)
 
+from rapidfailover.outbox import Record  # noqa: E402
 from rapidfailover.redis import _DIGESTS, RedisStore  # noqa: E402
 
 
@@ -506,6 +507,38 @@ def test_a_redis_py_client_of_ones_own(server, unhurried, worker, rapidapi, opti
     for provider in (FIRST, SECOND, THIRD):
         rapidapi.refuse(provider)
     assert second.call(*ADA).stale
+
+
+def test_the_commands_of_the_docs_are_enough_for_a_user_and_each_that_is_missing_is_told(own_server, unhurried):
+    allowed, = re.findall(r"^~rapidfailover:\* (\+.*)$", (ROOT / "docs" / "stores.md").read_text(encoding="utf-8"), re.MULTILINE)
+    admin, needed = redis.Redis(port=own_server.port), set()
+    admin.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~rapidfailover:*", *allowed.split())
+
+    def everything(at):
+        """All that a store does, beginning with a server that knows nothing."""
+        admin.flushall()
+        admin.script_flush()
+        mark = at.look(b"", True).mark
+        at.change(b"p\0a", b"", b"1" * 9)
+        assert at.look(mark, True).news == {b"p\0a": b"1" * 9} and at.reserve(b"p\0a", 1.0, 5.0) >= 0.0
+        at.keep([Record("k", time.time(), 60, b"content")])
+        assert at.read("k") == b"content"
+        assert at.lease("me", "k", 5.0) == 0.0 < at.lease("you", "k", 5.0) and at.lease("me", "k", 0.0) == 0.0
+
+    def at_it():
+        return RedisStore(f"redis://app:secret@127.0.0.1:{own_server.port}")._server()
+
+    everything(at_it())
+    for command in allowed.split():
+        admin.execute_command("ACL", "SETUSER", "app", command.replace("+", "-"))
+        at = at_it()
+        try:
+            everything(at)
+        except redis.RedisError as problem:
+            needed.add(command)
+            assert re.search("no permission|can't run this command", at.explain(problem)), at.explain(problem)
+        admin.execute_command("ACL", "SETUSER", "app", command)
+    assert needed == set(allowed.split()), "and none of them is for nothing"
 
 
 @pytest.mark.parametrize("server, namespace, error", [
