@@ -15,13 +15,13 @@ from typing import Any, Callable, Sequence
 
 try:
     # A copy in somebody's tree is held to mypy where redis-py may not be installed.
-    from redis import Redis  # type: ignore[import-not-found,unused-ignore]
-    from redis.backoff import NoBackoff  # type: ignore[import-not-found,unused-ignore]
-    from redis.exceptions import (  # type: ignore[import-not-found,unused-ignore]
+    from redis import Redis  # type: ignore[import,unused-ignore]
+    from redis.backoff import NoBackoff  # type: ignore[import,unused-ignore]
+    from redis.exceptions import (  # type: ignore[import,unused-ignore]
         NoScriptError,
         ResponseError,
     )
-    from redis.retry import Retry  # type: ignore[import-not-found,unused-ignore]
+    from redis.retry import Retry  # type: ignore[import,unused-ignore]
 except ImportError:
     raise ImportError(
         "the store needs redis-py: pip install 'rapidfailover[redis]', or redis"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PICTURE = "tests/benchmarks/availability.png"
+STYLE = ".wy-table-responsive table td, .wy-table-responsive table th { white-space: normal }"  # the theme cuts long cells off
 
 
 def on_config(config):
@@ -14,6 +15,7 @@ def on_config(config):
     for part in pages.split("\n## ")[1:]:
         config["nav"].append({part.split("\n")[0]: [{title: page} for title, page in re.findall(r"^\| \[(.+?)\]\((.+?)\)", part, re.MULTILINE)]})
     config["nav"].append({"Changes": "changes.md"})
+    config["extra_css"].append("tables.css")
     return config
 
 
@@ -23,6 +25,7 @@ def on_files(files, config):
     for path, name in (("README.md", "start.md"), ("CHANGELOG.md", "changes.md")):
         files.append(File.generated(config, name, content=moved((ROOT / path).read_text(encoding="utf-8"))))
     files.append(File.generated(config, "availability.png", abs_src_path=str(ROOT / PICTURE)))
+    files.append(File.generated(config, "tables.css", content=STYLE))
     return files
 
 

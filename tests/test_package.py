@@ -131,7 +131,7 @@ assert rapidfailover.api._default.client is None
 
 
 def test_the_bare_import_loads_nothing_and_a_name_loads_no_command_line_and_no_testing():
-    before = set(run("import logging, sys, typing, importlib; print(*sys.modules)").split())
+    before = set(run("from __future__ import annotations; import logging, sys, typing, importlib; print(*sys.modules)").split())
     loaded = set(run("import rapidfailover, sys; rapidfailover.__version__, dir(rapidfailover); print(*sys.modules)").split()) - before
     assert loaded == {"rapidfailover"}
     loaded = run("from rapidfailover import *; import sys; print(*sys.modules)").split()
