@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing
-from functools import lru_cache, partial
-from typing import Mapping, Sequence
+from functools import partial
+from typing import Callable, Mapping, Sequence
 
 from .asking import fields_of, in_words, translated
 from .config import Attempt, Question, Result, request_of, result_of
@@ -22,6 +22,19 @@ from .registry import ProviderRegistry
 from .visiting import Visiting
 
 __all__ = ["Decision", "failure", "not_found"]
+
+
+class _Once:
+    """Looks for the copy when that is first wanted."""
+
+    def __init__(self, find: Callable[[], Copy | None]) -> None:
+        self._find: Callable[[], Copy | None] | None = find
+        self._found: Copy | None = None
+
+    def __call__(self) -> Copy | None:
+        if self._find is not None:
+            self._found, self._find = self._find(), None
+        return self._found
 
 
 class Decision:
@@ -50,7 +63,7 @@ class Decision:
         opinions: list[int] = []  # the rows that the providers' answers read as
         api_key: Key | None = None
         visiting, max_stale = self._visiting, self._times.max_stale
-        last_good = lru_cache(None)(partial(self._copy, question, serving, max_stale, True))
+        last_good = _Once(partial(self._copy, question, serving, max_stale, True))
         patience = visiting.patience(timeout, deadline, refreshing)
         visits = visiting.visits(question, serving, timeout, deadline, patience,
                                  None if refreshing else last_good)
