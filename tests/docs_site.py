@@ -15,7 +15,7 @@ def on_config(config):
     for part in pages.split("\n## ")[1:]:
         config["nav"].append({part.split("\n")[0]: [{title: page} for title, page in re.findall(r"^\| \[(.+?)\]\((.+?)\)", part, re.MULTILINE)]})
     config["nav"].append({"Changes": "changes.md"})
-    config["extra_css"].append("tables.css")
+    config["extra_css"] = [*config.get("extra_css", []), "tables.css"]
     return config
 
 
