@@ -14,6 +14,7 @@ from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 import docs_site
 import pytest
@@ -80,10 +81,20 @@ def without_numbers(text):
 # --- what can be run ---
 
 def weather(mocked):
-    """The two hosts of the example of providers of your own: the first is down."""
+    """The three hosts of the example of providers of your own. Each takes its own key, and no other's."""
+    def answers(secret, payloads):
+        def answer(request):
+            sent = {name: value for name, value in request.headers.items() if "not-a-real" in value}
+            city, = [value for value in parse_qs(urlsplit(request.url).query).values()][0]
+            return (200, {}, json.dumps(payloads[city])) if sent == secret and city in payloads else (503, {}, "{}")
+        return answer
+
     mocked.add_passthru("http://127.0.0.1")
-    mocked.get("https://sunny-weather.p.rapidapi.com/current", status=503)
-    mocked.get("https://rainy-weather.p.rapidapi.com/v2/now", json={"place": "Oslo", "fahrenheit": 41})
+    mocked.add_callback("GET", "https://sunny-weather.p.rapidapi.com/current", answers(
+        {"X-RapidAPI-Key": "not-a-real-key"}, {"Oslo": {"city": "Oslo", "celsius": 5}}))
+    mocked.add_callback("GET", "https://api.rainy.example/v2/now", answers(
+        {"Authorization": "Bearer not-a-real-token"}, {"Rome": {"place": "Rome", "fahrenheit": 68}}))
+    mocked.add_callback("GET", "https://windy.example/forecast", answers({}, {"Lima": {"name": "Lima", "now": {"t": 17}}}))
 
 
 @pytest.fixture
