@@ -163,14 +163,18 @@ class RedisStore:
     ``FailoverClient(store=RedisStore("redis://…"))``.
 
     ``server``     a URL (``redis://``, ``rediss://`` for TLS, ``unix://``; with user, password and
-                   redis-py's options), or a redis-py client of your own, best one with a
-                   ``socket_timeout``
+                   redis-py's options), a redis-py client of your own, best one with a
+                   ``socket_timeout``, or a function that makes one when it is needed: a
+                   ``RedisCluster`` connects as it is made
     ``namespace``  what every key begins with; workers with the same one are one fleet
 
-    Redis 5 or newer, or Valkey. ValueError for a URL that is none.
+    Redis 5 or newer, or Valkey; alone, behind Sentinel (``Sentinel(…).master_for``) or a cluster.
+    ValueError for a URL that is none, or with options that redis-py does not have.
     """
 
-    def __init__(self, server: str | Redis, namespace: str = "rapidfailover") -> None:
+    def __init__(
+        self, server: str | Redis | Callable[[], Redis], namespace: str = "rapidfailover"
+    ) -> None:
         if (
             not isinstance(namespace, str)
             or not namespace
@@ -178,24 +182,28 @@ class RedisStore:
             or " " in namespace
         ):
             raise ValueError(f"a namespace is a text without blanks, not {namespace!r}")
-        self._is_url = isinstance(server, str)
+        theirs: Any = server
+        is_client = hasattr(theirs, "execute_command") and not isinstance(theirs, type)
+        self._is_own = not is_client  # made here, and nobody else's
         self._connect: Callable[[], Any] = lambda: server
         if isinstance(server, str):
             self._connect = lambda: Redis.from_url(
                 server, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
             )
             try:
-                self._connect()
+                pool = self._connect().connection_pool
+                pool.connection_class(**pool.connection_kwargs)  # which does not connect yet
             except Exception:
                 raise ValueError(
                     "a store's URL is redis://[[user]:password@]host[:port][/database], "
-                    "rediss://… or unix://…"
+                    "rediss://… or unix://…, with options that redis-py has"
                 ) from None
-        elif not hasattr(server, "execute_command") or inspect.iscoroutinefunction(
-            server.execute_command
-        ):
+        elif callable(theirs) and not is_client and not isinstance(theirs, type):
+            self._connect = theirs
+        elif not is_client or inspect.iscoroutinefunction(theirs.execute_command):
             raise TypeError(
-                f"a store takes a URL or a synchronous redis-py client, not {type(server).__name__}"
+                "a store takes a URL, a synchronous redis-py client or a function that makes one, "
+                f"not {type(server).__name__}"
             )
         self.namespace = namespace
 
@@ -210,7 +218,7 @@ class RedisStore:
         return fleet
 
     def _server(self) -> _RedisServer:
-        return _RedisServer(self._connect, self.namespace, self._is_url)
+        return _RedisServer(self._connect, self.namespace, self._is_own)
 
 
 class _RedisServer:
@@ -262,10 +270,12 @@ class _RedisServer:
         return int(free) / 1e6
 
     def keep(self, records: Sequence[Record]) -> None:
-        values: list[Any] = []
-        for record in records:
-            values += record.kept_at, record.lifetime, record.content
-        self._run(_KEEP, [f"copy:{record.key}".encode() for record in records], *values)
+        is_cluster = hasattr(self._client(), "get_node_from_key")  # no script on keys of two nodes
+        for lot in [[record] for record in records] if is_cluster else [records]:
+            values: list[Any] = []
+            for record in lot:
+                values += record.kept_at, record.lifetime, record.content
+            self._run(_KEEP, [f"copy:{record.key}".encode() for record in lot], *values)
 
     def read(self, key: str) -> bytes | None:
         try:
@@ -284,7 +294,8 @@ class _RedisServer:
 
     def hang_up(self) -> None:
         if self._redis is not None and self._is_own:
-            self._redis.connection_pool.disconnect()
+            pool = getattr(self._redis, "connection_pool", None)  # a cluster has several
+            (self._redis.close if pool is None else pool.disconnect)()
         self._redis = None
 
     def explain(self, problem: Exception) -> str:

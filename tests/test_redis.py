@@ -4,6 +4,7 @@ import json
 import logging
 import pickle
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -509,6 +510,32 @@ def test_a_redis_py_client_of_ones_own(server, unhurried, worker, rapidapi, opti
     assert second.call(*ADA).stale
 
 
+def test_a_cluster_that_is_down_when_the_app_starts_is_shared_when_it_is_up(tmp_path, worker, rapidapi):
+    from redis.cluster import RedisCluster
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        server = RedisServer(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free.getsockname()[1]))
+    stores = [RedisStore(lambda: RedisCluster(host="127.0.0.1", port=server.port, socket_timeout=1.0)) for _ in range(2)]
+    first, second = map(worker, stores)
+    assert first.call(*ADA).provider == FIRST
+    until(lambda: state(first)["store"].startswith("own memory"))
+    with server:
+        admin = redis.Redis(port=server.port)
+        admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        until(lambda: b"cluster_state:ok" in admin.execute_command("CLUSTER", "INFO", NEVER_DECODE=True))
+        until(lambda: {state(first)["store"], state(second)["store"]} == {"shared"})
+        for name in ("ada", "grace", "alan"):  # of three nodes, in a large one
+            first.call("tiktok", "/user/info", {"unique_id": name})
+        first.registry.mark_error("tiktok", SECOND)
+        until(lambda: second.registry.snapshot()["tiktok"][SECOND]["error_count"] == 1)
+        until(lambda: len(admin.keys("rapidfailover:copy:*")) == 3)
+        for provider in (FIRST, SECOND, THIRD):
+            rapidapi.fail(provider, 503)
+        assert all(second.call("tiktok", "/user/info", {"unique_id": name}).stale for name in ("ada", "grace", "alan"))
+        for client in (first, second):
+            client.close()
+
+
 def test_the_commands_of_the_docs_are_enough_for_a_user_and_each_that_is_missing_is_told(own_server, unhurried):
     allowed, = re.findall(r"^~rapidfailover:\* (\+.*)$", (ROOT / "docs" / "stores.md").read_text(encoding="utf-8"), re.MULTILINE)
     admin, needed = redis.Redis(port=own_server.port), set()
@@ -543,7 +570,7 @@ def test_the_commands_of_the_docs_are_enough_for_a_user_and_each_that_is_missing
 
 @pytest.mark.parametrize("server, namespace, error", [
     ("http://127.0.0.1", "a", ValueError), ("redis://:top-secret@127.0.0.1:notaport", "a", ValueError), ("", "a", ValueError),
-    (None, "a", TypeError), (7, "a", TypeError), ("redis://127.0.0.1", "", ValueError), ("redis://127.0.0.1", "a b", ValueError),
+    ("redis://:top-secret@127.0.0.1?socket_timeot=1", "a", ValueError), (None, "a", TypeError), (7, "a", TypeError), (redis.Redis, "a", TypeError), ("redis://127.0.0.1", "", ValueError), ("redis://127.0.0.1", "a b", ValueError),
     ("redis://127.0.0.1", None, ValueError)])
 def test_what_is_no_server_or_no_namespace_is_told_without_the_password(server, namespace, error):
     with pytest.raises(error) as caught:
