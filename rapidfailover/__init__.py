@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import logging as _logging
+import os as _os
 import sys as _sys
+from _thread import RLock as _RLock
+from contextlib import nullcontext as _nullcontext
 from importlib import import_module as _import_module
 from types import FrameType as _Frame
 from types import ModuleType as _Module
@@ -148,10 +151,10 @@ def __getattr__(name: str) -> Any:
     if name == "registry":
         return _default_registry()
     if name in _MODULES:
-        return getattr(_import_module(f".{_MODULES[name]}", __name__), name)
+        return getattr(_one_at_a_time(_MODULES[name]), name)
     if not name.startswith("_"):
         try:
-            return _import_module(f".{name}", __name__)
+            return _import_module(f".{name}", __name__)  # who asks may be at an import too
         except ModuleNotFoundError as missing:
             if missing.name != f"{__name__}.{name}":
                 raise
@@ -163,9 +166,26 @@ def __dir__() -> list[str]:
 
 
 def _default_registry() -> Any:
-    from .api import default_registry
+    return _one_at_a_time("api").default_registry()
 
-    return default_registry()
+
+def _one_at_a_time(name: str) -> Any:
+    with _importing:
+        return _import_module(f".{name}", __name__)
+
+
+def _renew() -> None:
+    """Until Python 3.12 threads that import at once can wait for each other for ever (gh-83065): so
+    one at a time does. A forked child has a lock of its own.
+    """
+    global _importing
+    _importing = _RLock() if _sys.version_info < (3, 12) else _nullcontext()
+
+
+_importing: Any
+_renew()
+if hasattr(_os, "register_at_fork"):  # not on Windows, which does not fork
+    _os.register_at_fork(after_in_child=_renew)
 
 
 class _Package(_Module):
