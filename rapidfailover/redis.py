@@ -271,7 +271,8 @@ class _RedisServer:
 
     def keep(self, records: Sequence[Record]) -> None:
         is_cluster = hasattr(self._client(), "get_node_from_key")  # no script on keys of two nodes
-        for lot in [[record] for record in records] if is_cluster else [records]:
+        lots: list[Sequence[Record]] = [[record] for record in records] if is_cluster else [records]
+        for lot in lots:
             values: list[Any] = []
             for record in lot:
                 values += record.kept_at, record.lifetime, record.content

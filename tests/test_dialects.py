@@ -274,11 +274,12 @@ def test_a_health_probe_speaks_the_dialect_too(rapidapi, client):
 
 
 @responses.activate
-def test_the_weather_of_the_docs_is_asked_in_two_dialects():
+def test_the_weather_of_the_docs_is_asked_in_three_dialects():
     """The example itself runs with the other blocks of the docs; here is what it sends."""
     from test_docs import BLOCKS, weather
     weather(responses)
     block, = [block for block in BLOCKS["docs/own-providers.md"] if "client.call" in block.text]
     exec(block.text, {})
-    assert [call.request.url for call in responses.calls] == [
-        "https://sunny-weather.p.rapidapi.com/current?city=Oslo"] * 2 + ["https://rainy-weather.p.rapidapi.com/v2/now?q=Oslo"]
+    sunny, rainy, windy = "https://sunny-weather.p.rapidapi.com/current?city=", "https://api.rainy.example/v2/now?q=", "https://windy.example/forecast?place="
+    assert list(dict.fromkeys(call.request.url for call in responses.calls)) == [
+        f"{sunny}Oslo", f"{sunny}Rome", f"{rainy}Rome", f"{sunny}Lima", f"{rainy}Lima", f"{windy}Lima"]
