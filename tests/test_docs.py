@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import docs_site
 import pytest
+import requests
 import responses
 import write_docs
 
@@ -146,6 +147,7 @@ def at_the_local(rapidapi, text):
 def test_the_blocks_of_a_page_run_in_order_and_print_what_they_say(page, reader):
     names, printed = {"__name__": "page"}, StringIO()
     with an_own_log(), redirect_stdout(printed), redirect_stderr(printed), ExitStack() as stack:
+        stack.callback(lambda: [value.close() for value in names.values() if isinstance(value, requests.Session)])
         if "own-providers" in page:
             weather(stack.enter_context(responses.RequestsMock(assert_all_requests_are_fired=False)))
         for block in BLOCKS[page]:
