@@ -143,8 +143,8 @@ def test_four_workers_on_one_redis_know_what_one_has_learnt_and_go_on_without_it
             assert get(name)["provider"] == "tiktok-feature"
         agree("tiktok-scraper7")
         assert all(one["provider"] == "tiktok-feature" for one in visitors.map(get, names))
-        # In the whole fleet, and on a slow machine a few trials before its time.
-        assert 3 <= sum(request.provider == "tiktok-scraper7" for request in rapidapi.requests[asked:]) <= 8
+        # In the whole fleet, and on a slow machine a few trials before its time; each worker by itself would make it twelve.
+        assert 3 <= sum(request.provider == "tiktok-scraper7" for request in rapidapi.requests[asked:]) <= 11
         redis.kill()
         rapidapi.fail("tiktok-feature", "html")
         assert not any(one["stale"] for one in visitors.map(get, names * 3))
