@@ -8,7 +8,7 @@ COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types check coverage soak bench bench-quick mutate docs vendor clean
+.PHONY: help demo test test-fast test-all lint types check coverage soak bench bench-quick mutate docs vendor clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -18,6 +18,9 @@ demo: $(VENV)/.installed  ## watch the failover work, over real HTTP on this mac
 
 test: $(VENV)/.installed-test  ## the test suite
 	$(BIN)/python -m pytest -q -n 4
+
+test-fast: $(VENV)/.installed-test  ## the tests that are not marked slow, in under half a minute
+	$(BIN)/python -m pytest -q -n 4 -m "not slow"
 
 test-all:  ## the suite on every interpreter found from 3.8 to 3.15, and on the oldest requests and urllib3
 	@PYTHON=$(PYTHON) sh tests/all_versions.sh

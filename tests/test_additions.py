@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent
-CORE = "client", "events", "guide", "registry", "dialects", "testing"
+CORE = "cli", "client", "events", "guide", "registry", "dialects", "testing"
 
 SHOWN = """
 import json
@@ -24,6 +28,7 @@ with FakeRapidAPI() as fake, FailoverClient(fake.registry, api_key="k" * 50, ref
     assert cli.main(["endpoints", "tiktok"]) == 0
     cli.main(["verify", "tiktok", "--yes"], registry=fake.registry)
     cli.main(["providers"])
+assert cli.main(["hello", "ada"]) == 0
 """
 
 
@@ -38,7 +43,7 @@ def test_a_provider_added_in_the_catalogue_is_called_paged_listed_played_and_ver
     shown = done.stdout.decode()
     assert done.returncode == 0, shown
     assert "tiktok-new /user/info: answered" in shown and "https://rapidapi.com/" in shown
-    assert shown.count("tiktok-new") > 5 and "reddit-new" in shown
+    assert shown.count("tiktok-new") > 5 and "reddit-new" in shown and "hello, ada" in shown
 
 
 def test_what_is_added_breaks_no_test_of_another():

@@ -34,6 +34,7 @@ def alarm():
     signal.signal(signal.SIGALRM, previous)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Mine, TimeoutError, OSError, ConnectionError, ValueError])
 def test_an_alarm_passes_through_at_once_and_is_nobodys_fault(alarm, kind):
     with Upstream(slow) as first, Upstream(slow) as second:
@@ -94,6 +95,7 @@ def rings_in(place):
     return provider, client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["check", "adapt", "a route's params", "routes", "api_key", "cache", "refresh"])
 def test_an_alarm_that_rings_in_code_of_the_users_passes_too(alarm, place):
     """Although whatever else that code raises is told and costs no call."""

@@ -49,6 +49,7 @@ def test_call_gives_the_result(configured):
     assert result.provider == "tiktok-scraper7"
 
 
+@pytest.mark.slow
 def test_a_timeout_left_out_is_the_clients_and_one_given_goes_first(rapidapi):
     rapidfailover.configure(registry=rapidapi.registry, api_key=KEY, matrix=NO_RETRY, timeout=0.2, deadline=0.5)
     for name in ("tiktok-scraper7", "tiktok-feature", "tiktok-tikwm"):

@@ -124,6 +124,7 @@ ECHOES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("auth", AUTHS)
 def test_nothing_that_an_auth_put_on_is_told(monkeypatch, caplog, capfd, tmp_path, auth, echo):
@@ -368,6 +369,7 @@ def test_an_alarm_that_rings_in_an_auth_passes():
         client.call("p", "/thing")
 
 
+@pytest.mark.slow
 def test_the_time_of_an_auth_does_not_count():
     def slow(request):
         time.sleep(0.5)

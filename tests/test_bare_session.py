@@ -210,6 +210,7 @@ def in_pieces(answer, cuts):
     return [answer[start:end] for start, end in zip([0, *cuts], [*cuts, len(answer)])]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*unclosed.*")  # a bare session on urllib3 1.26 leaves sockets open when it fails
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(answer=answers(), cuts=st.lists(st.integers(0, 10 ** 4), max_size=6))

@@ -169,6 +169,7 @@ def test_what_cannot_be_asked_at_all_is_an_answer_too(client, upstream):
     assert upstream.names() == ["b"]
 
 
+@pytest.mark.slow
 def test_a_hold_is_waited_for_and_every_name_is_asked_once(client, upstream):
     client.registry.hold("own", "own", 0.4)
     answers = list(client.batch("own", "/x", named(range(100)), patience=5))
@@ -182,6 +183,7 @@ def test_a_hold_beyond_the_patience_is_an_error_of_each(client, upstream):
     assert all(isinstance(answer.error, NoProvidersAvailable) and 50 < answer.error.retry_after <= 60 for answer in answers)
 
 
+@pytest.mark.slow
 def test_the_plans_pace_is_kept_and_every_name_answered(upstream, make_client):
     client = make_client(ProviderRegistry({"own": [upstream.provider(rate=50)]}), max_wait=0.05, refresh=False)
     began = time.monotonic()
@@ -190,6 +192,7 @@ def test_the_plans_pace_is_kept_and_every_name_answered(upstream, make_client):
     assert len(upstream.asked) == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 8])
 def test_every_living_name_is_answered_through_an_outage_of_everybody(rapidapi, make_client, threads):
     """The first calls of an outage cannot know when to come again; the circuits open at the third."""
@@ -216,6 +219,7 @@ def test_an_outage_that_does_not_end_is_given_up(client, upstream):
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_a_name_that_is_down_alone_is_tried_twice_more_and_keeps_nobody_waiting(client, upstream):
     upstream.statuses["ill"] = 500
     answers = list(client.batch("own", "/x", named(["ill", *range(30)]), threads=1))
@@ -245,6 +249,7 @@ def test_a_missing_key_ends_it(make_client, monkeypatch):
         list(make_client(ProviderRegistry(), api_key=None, refresh=False).batch("tiktok", "/user/info", [{"unique_id": "a"}]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error, arguments, options", [
     (UnknownPlatform, ("myspace", "/x", []), {}), (InvalidEndpoint, ("own", "x", []), {}),
     (TypeError, ("own", "/x", {"name": "a"}), {}), (TypeError, ("own", "/x", "abc"), {}), (TypeError, ("own", "/x", 7), {}),
@@ -269,6 +274,7 @@ def test_what_the_questions_raise_comes_after_the_answers_to_those_before(client
 
 # --- its end ---
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drop", ["close", "collect"])
 def test_the_threads_end_with_the_iterator(client, upstream, drop):
     answers = client.batch("own", "/x", ({"name": str(n)} for n in itertools.count()))
@@ -289,6 +295,7 @@ def test_the_threads_end_with_the_last_answer(client):
     assert eventually(lambda: not batch_threads())
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_process_at_once_while_all_threads_wait(upstream):
     upstream.seconds = 30
     code = ("import sys\nfrom rapidfailover import *\n"
@@ -319,6 +326,7 @@ print(n, mib() - before)
 """
 
 
+@pytest.mark.slow
 def test_a_long_iterable_costs_no_memory(tmp_path):
     done = subprocess.run([sys.executable, "-c", MEMORY], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -335,6 +343,7 @@ def test_the_module_has_it_on_the_default_client(client, upstream):
         rapidfailover.api._default.client = rapidfailover.api._default.registry = None
 
 
+@pytest.mark.slow
 def test_the_functions_stay_what_they_are_though_there_are_modules_of_their_names():
     code = "import rapidfailover.batch, rapidfailover.pages, rapidfailover.client; print(rapidfailover.batch.__module__, rapidfailover.pages.__module__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -51,6 +51,7 @@ def test_json_is_one_line_for_programs(run):
     assert status == 0 and out.count("\n") == 1 and json.loads(out)["code"] == 0
 
 
+@pytest.mark.slow
 def test_cron_gets_a_fresh_copy_and_then_a_stale_one_with_its_age(rapidapi, run, tmp_path):
     cached = [*USER, "--cache", str(tmp_path / "copies")]
     status, fresh, err = run(*cached)
@@ -63,6 +64,7 @@ def test_cron_gets_a_fresh_copy_and_then_a_stale_one_with_its_age(rapidapi, run,
     assert err.splitlines()[-1].startswith("STALE: a copy ") and err.endswith(" s old, from tiktok-scraper7\n")
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing_of_a_fresh_answer_and_all_of_the_rest(rapidapi, run, tmp_path):
     cached = [*USER, "--quiet", "--cache", str(tmp_path / "copies")]
     rapidapi.fail("tiktok-scraper7", 404)
@@ -171,6 +173,7 @@ def test_a_page_that_fails_is_one_after_those_that_were_had(rapidapi, run):
     assert status == 1 and out.count("\n") == 2 and "after 2 pages: AllProvidersFailed: " in err
 
 
+@pytest.mark.slow
 def test_a_page_of_a_copy_is_three(rapidapi, run, tmp_path):
     cached = [*POSTS, "--limit", "1", "--cache", str(tmp_path), "-q"]
     assert run(*cached)[::2] == (0, "")
@@ -180,6 +183,7 @@ def test_a_page_of_a_copy_is_three(rapidapi, run, tmp_path):
     assert status == 3 and out and "page 1: STALE: a copy" in err
 
 
+@pytest.mark.slow
 def test_each_page_is_out_before_the_next_is_asked_for(rapidapi):
     asked = threading.Event()
 
@@ -197,6 +201,7 @@ def test_each_page_is_out_before_the_next_is_asked_for(rapidapi):
 
 # --- what all commands take ---
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["-v", *USER], [*USER, "-v"], [*USER[:-1], "-v", USER[-1]]])
 def test_options_stand_before_the_command_or_behind_it(rapidapi, run, arguments):
     rapidapi.fail("tiktok-scraper7", 503)
@@ -227,6 +232,7 @@ def test_an_option_that_makes_no_sense_is_wrong_usage(option):
     assert caught.value.code == 2
 
 
+@pytest.mark.slow
 def test_a_timeout_is_that_of_each_attempt_and_a_deadline_that_of_the_call(rapidapi, run):
     for name in TIKTOK:
         rapidapi.fail(name, "hang")
@@ -243,6 +249,7 @@ def test_the_version_is_told(capsys):
 
 # --- what one run has learnt, the next knows ---
 
+@pytest.mark.slow
 def test_a_provider_whose_plan_is_used_up_is_left_alone_by_the_next_runs(rapidapi, tmp_path):
     """Each run is a process, as a line of cron makes it."""
     rapidapi.fail("tiktok-scraper7", "quota")
@@ -254,6 +261,7 @@ def test_a_provider_whose_plan_is_used_up_is_left_alone_by_the_next_runs(rapidap
     assert code == 1 and re.search("tiktok-scraper7 +unhealthy .* 0 of 10,000 .*its plan is used up for", out)
 
 
+@pytest.mark.slow
 def test_a_provider_that_hangs_is_left_alone_by_the_next_runs(rapidapi, tmp_path):
     """A run asks once: three faults would be three runs that each wait."""
     rapidapi.fail("tiktok-scraper7", "hang")
@@ -262,6 +270,7 @@ def test_a_provider_that_hangs_is_left_alone_by_the_next_runs(rapidapi, tmp_path
     assert [request.provider for request in rapidapi.requests] == ["tiktok-scraper7"] + ["tiktok-feature"] * 8
 
 
+@pytest.mark.slow
 def test_an_answer_that_cannot_be_used_is_asked_for_again_by_the_next_runs(rapidapi, tmp_path):
     """One bad name takes no provider from the other names."""
     rapidapi.fail("tiktok-scraper7", 500)
@@ -280,6 +289,7 @@ def test_a_machine_that_is_slow_costs_no_run_what_others_have_learnt(rapidapi, r
     assert [request.provider for request in rapidapi.requests] == ["tiktok-scraper7", "tiktok-feature", "tiktok-feature"]
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_plan_is_known_to_the_next_run(rapidapi, tmp_path):
     rapidapi.quota("tiktok-scraper7", 41)
     run_all(rapidapi, *USER, "--cache", str(tmp_path))
@@ -308,6 +318,7 @@ def test_a_learnt_file_that_is_broken_fails_no_call(run, tmp_path):
 
 # --- who waits, is told for whom ---
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal")
 def test_a_terminal_says_who_is_being_asked(rapidapi):
     import pty
@@ -391,6 +402,7 @@ def test_endpoints_tell_params_who_serves_them_what_comes_and_how_sure_that_is(r
     assert run("endpoints", "myspace")[0] == 2
 
 
+@pytest.mark.slow
 def test_the_fake_serves_until_it_is_interrupted(rapidapi):
     process = start(rapidapi, "fake", "--port", "0")
     try:
@@ -414,6 +426,7 @@ def test_the_matrix_is_printed_as_it_is(capsys):
         [str(status), rule.action, yes[rule.retry], yes[rule.switch], yes[rule.fault]] for status, rule in MATRIX.items()]
 
 
+@pytest.mark.slow
 def test_the_demo_does_what_it_prints():
     done = subprocess.run([sys.executable, "-m", "rapidfailover", "demo"], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 0 and done.stderr == ""
@@ -423,6 +436,7 @@ def test_the_demo_does_what_it_prints():
         assert told in done.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_says_so_and_fails_when_a_step_does_not_happen(monkeypatch, capsys):
     monkeypatch.setattr(FailoverClient, "pending_refreshes", property(lambda self: 0))
     assert cli.main(["demo"]) == 1
@@ -483,6 +497,7 @@ def run_all(rapidapi, *arguments):
     return process.returncode, out, err
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_130_and_no_traceback(rapidapi):
     rapidapi.fail("tiktok-scraper7", "hang")
     process = start(rapidapi, *USER)
@@ -494,6 +509,7 @@ def test_ctrl_c_ends_it_with_130_and_no_traceback(rapidapi):
     assert (process.returncode, out, err) == (130, b"", b"")
 
 
+@pytest.mark.slow
 def test_a_reader_that_had_enough_is_no_traceback(rapidapi):
     process = start(rapidapi, "call", "tiktok", "/user/posts", "unique_id=ada", "count=35")
     process.stdout.close()
@@ -501,12 +517,14 @@ def test_a_reader_that_had_enough_is_no_traceback(rapidapi):
     process.stderr.close()
 
 
+@pytest.mark.slow
 def test_in_a_pipe_with_a_poor_encoding_it_is_still_json(rapidapi):
     process = start(rapidapi, "call", "tiktok", "/user/info", "unique_id=größe", PYTHONIOENCODING="ascii")
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 0 and json.loads(out)["data"]["user"]["uniqueId"] == "größe"
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module_and_names_itself_so():
     done = subprocess.run([sys.executable, "-m", "rapidfailover", "--help"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and done.stdout.startswith("usage: python -m rapidfailover ")
@@ -524,6 +542,7 @@ def test_a_secondary_in_a_dialect_of_its_own_is_asked_too(rapidapi, run):
     assert status == 0 and json.loads(rapidapi.requests[-1].body) == {"link": "https://www.linkedin.com/in/ada"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("redirect, status", [(">/dev/full", 1), (">&-", 0)])
 def test_an_output_that_takes_nothing_is_no_traceback(redirect, status):

@@ -86,6 +86,7 @@ def test_a_line_for_each_name_with_params_provider_and_data(run, upstream):
     assert run(*NAMES, "-q")[1:] == ("", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [
     "ada\nbob\n", "ada\r\nbob\r\n", "ada\rbob\r", "\ufeffada\nbob", "\n  ada  \n\n\nbob\n\n", "ada\nbob\nada\n"],
     ids=["plain", "crlf", "cr", "bom", "blank", "twice"])
@@ -94,6 +95,7 @@ def test_a_name_a_line(run, upstream, content):
     assert run(*NAMES)[0] == 0 and answered() == ["ada", "bob"] == sorted(upstream.names())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [
     "handle,age\nada,1\nbob,2\n", "\ufeffhandle,age\r\nada,1\r\nbob,2\r\n", "age;handle\n1;ada\n2;bob\n", "age\thandle\n1\tada\n2\tbob\n",
     '"age","handle"\n"1","ada"\n"2"," bob "\n', "\nhandle,age\n\nada,1,,\n\nbob\n", 'note,handle\n"of two\nlines",ada\n"a, b",bob\n'],
@@ -133,6 +135,7 @@ def test_several_params_and_constant_ones(run, upstream):
     assert "1 rows without a value were left out" in err
 
 
+@pytest.mark.slow
 def test_from_stdin_and_other_pipes(upstream, tmp_path):
     with start(upstream, tmp_path, "--from", "-", "--param", "name", "--to", "out.jsonl", stdin=subprocess.PIPE) as process:
         _, err = process.communicate(b"ada\nbob\n", timeout=60)
@@ -160,6 +163,7 @@ def test_a_stdin_that_is_closed_is_wrong_usage(run, monkeypatch):
 
 # --- what is wrong with it is told before anything is asked ---
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content, arguments, told", [
     ("handle\nada\n", ["--from", "names.csv", "--param", "name=nick"], "names.csv has no column 'nick'; it has 'handle'"),
     ("handle\nada\n", ["--from", "names.csv"], "has no column that the endpoint takes: write --param; it has 'handle'"),
@@ -256,6 +260,7 @@ def test_a_key_that_is_refused_ends_it(run, upstream):
     assert status == 1 and "AuthenticationFailed" in err and len(upstream.asked) < 20 and records() == []
 
 
+@pytest.mark.slow
 def test_the_rate_is_kept(run, upstream):
     write("names.txt", "".join(f"{n}\n" for n in range(11)))
     began = time.monotonic()
@@ -367,6 +372,7 @@ def wait_for(claim, seconds=60.0):
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_nothing_is_lost_and_nothing_asked_twice_but_what_was_under_way(upstream, tmp_path):
     names = [f"name{n}" for n in range(400)]
     (tmp_path / "names.txt").write_text("\n".join(names))
@@ -384,6 +390,7 @@ def test_killed_again_and_again_nothing_is_lost_and_nothing_asked_twice_but_what
     assert set(asked) == set(names) and len(asked) <= len(names) + 3 * 4
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_130_and_what_was_had_is_kept(upstream, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(str(n) for n in range(10_000)))
     upstream.seconds = 0.01
@@ -396,6 +403,7 @@ def test_ctrl_c_ends_it_with_130_and_what_was_had_is_kept(upstream, tmp_path):
     assert f"{len(had):,} of 10,000: {len(had):,} fresh".encode() in err
 
 
+@pytest.mark.slow
 def test_two_at_a_time_do_not_write_to_one_file(upstream, tmp_path):
     pytest.importorskip("fcntl")
     (tmp_path / "names.txt").write_text("ada\nbob\n")
@@ -426,6 +434,7 @@ def test_with_v_each_answer_is_told(run, upstream):
     assert '{"name": "ada"}: asked own: 200, success' in err and '{"name": "dead"}: NotFound: own /x' in err
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_how_it_goes(upstream, tmp_path):
     pty = pytest.importorskip("pty")
     main, other = pty.openpty()
@@ -452,6 +461,7 @@ def test_a_terminal_shows_how_it_goes(upstream, tmp_path):
     assert re.search(r"\r +\r50 of 50: 50 fresh", shown)
 
 
+@pytest.mark.slow
 def test_a_reader_of_the_answers_that_had_enough_is_no_traceback(upstream, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(map(str, range(200))))
     with start(upstream, tmp_path, *NAMES[:-1], "/dev/stdout") as process:
@@ -460,6 +470,7 @@ def test_a_reader_of_the_answers_that_had_enough_is_no_traceback(upstream, tmp_p
         assert b"Traceback" not in process.stderr.read() and process.wait(60) == 141
 
 
+@pytest.mark.slow
 def test_a_reader_of_stderr_that_had_enough_is_no_traceback(upstream, tmp_path):
     (tmp_path / "names.txt").write_text("ada\n")
     with start(upstream, tmp_path, *NAMES) as process:

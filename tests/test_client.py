@@ -322,6 +322,7 @@ def test_a_copy_that_is_young_enough_comes_back_as_fresh_without_asking(rapidapi
 
 # --- time ---
 
+@pytest.mark.slow
 def test_a_hanging_primary_leaves_time_for_the_others(rapidapi, client):
     rapidapi.fail("tiktok-scraper7", "hang")
     result = client.call(*USER, deadline=3.0)
@@ -329,6 +330,7 @@ def test_a_hanging_primary_leaves_time_for_the_others(rapidapi, client):
     assert 0.9 < result.attempts[0].elapsed < 1.4  # a third of it: three providers
 
 
+@pytest.mark.slow
 def test_the_deadline_bounds_the_whole_call(rapidapi, client):
     fail_all(rapidapi, "hang")
     began = time.monotonic()
@@ -337,6 +339,7 @@ def test_the_deadline_bounds_the_whole_call(rapidapi, client):
     assert 0.5 < time.monotonic() - began < 1.5
 
 
+@pytest.mark.slow
 def test_a_longer_timeout_raises_the_deadline_of_its_call(rapidapi, make_client):
     client = make_client(deadline=0.2)
     rapidapi.delay("tiktok-scraper7", 0.5)
@@ -356,6 +359,7 @@ def test_the_pause_before_a_retry_stays_within_the_attempt(rapidapi, make_client
     assert time.monotonic() - began < 0.3 + heartbeat.hiccups(began) and [a.retries for a in caught.value.attempts] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_the_time_of_a_slow_cache_does_not_count(make_client):
     class Slow(LRUTTLCache):
         def get(self, key, default=None):
@@ -372,6 +376,7 @@ def test_times_beyond_reason_are_no_crash(rapidapi, client, seconds):
         assert seconds < 1 and type(error) is AllProvidersFailed and "before anybody was asked" in str(error)
 
 
+@pytest.mark.slow
 def test_the_time_of_a_slow_key_does_not_count(make_client):
     def slow_key():
         time.sleep(1.5)

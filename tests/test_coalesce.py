@@ -22,6 +22,7 @@ def wait_for_requests(rapidapi, count=1):
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_hundred_threads_on_one_cold_key_send_one_request_and_get_a_copy_each(rapidapi, client):
     rapidapi.delay("tiktok-scraper7", 3.0)  # until the last of them has begun
     results = []
@@ -38,12 +39,14 @@ def test_different_questions_do_not_wait_for_each_other(rapidapi, client):
     assert len(rapidapi.requests) == 5
 
 
+@pytest.mark.slow
 def test_calls_that_allow_different_times_share_an_answer(rapidapi, client):
     rapidapi.delay("tiktok-scraper7", 1.0)
     in_threads(3, lambda number: client.call(*USER, timeout=5.0 + number, deadline=9.0 - number))
     assert len(rapidapi.requests) == 1
 
 
+@pytest.mark.slow
 def test_one_that_gives_up_early_does_not_fail_another_that_can_wait(rapidapi, client):
     for name in TIKTOK:
         rapidapi.delay(name, 0.4)
@@ -54,6 +57,7 @@ def test_one_that_gives_up_early_does_not_fail_another_that_can_wait(rapidapi, c
     hasty.join(10)
 
 
+@pytest.mark.slow
 def test_what_is_shared_is_each_ones_own(rapidapi, client):
     rapidapi.delay("tiktok-scraper7", 1.0)
     results = []
@@ -74,6 +78,7 @@ def test_a_leader_that_was_interrupted_before_it_could_say_so_holds_nobody_for_l
 BIG = json.dumps({"posts": [{"id": str(n), "text": "é" * 40, "tags": [n, n + 1]} for n in range(70_000)]}, ensure_ascii=False).encode()  # 9 MB
 
 
+@pytest.mark.slow
 def test_followers_of_a_big_answer_are_back_in_time_with_it_or_without():
     """Each decodes a copy of its own; 32 times a few tenths of a second is more than there is."""
     def slow(connection):
@@ -104,6 +109,7 @@ def test_it_can_be_switched_off(rapidapi, make_client):
     assert len(rapidapi.requests) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault, error", [(400, BadRequest), (503, AllProvidersFailed)])
 def test_a_failure_is_shared_too_and_each_gets_an_error_of_its_own(rapidapi, client, fault, error):
     for name in TIKTOK:
@@ -121,6 +127,7 @@ def test_a_failure_is_shared_too_and_each_gets_an_error_of_its_own(rapidapi, cli
     assert len({id(error) for error in errors}) == 10 and len({str(error) for error in errors}) == 1
 
 
+@pytest.mark.slow
 def test_a_stale_copy_is_shared_too(rapidapi, client):
     client.call(*USER)
     for name in TIKTOK:
@@ -132,6 +139,7 @@ def test_a_stale_copy_is_shared_too(rapidapi, client):
     assert len({id(result.data) for result in results}) == 10
 
 
+@pytest.mark.slow
 def test_a_leader_that_is_interrupted_frees_the_others_to_ask_for_themselves(rapidapi, client, monkeypatch):
     ask, interrupted = client._transport.ask, threading.Event()
     rapidapi.delay("tiktok-scraper7", 1.0)  # so that the rest find the second leader still under way
@@ -158,6 +166,7 @@ def test_a_leader_that_is_interrupted_frees_the_others_to_ask_for_themselves(rap
     assert client._flights._under_way == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copy", [True, False])
 def test_who_waits_keeps_its_own_deadline(rapidapi, client, copy):
     """And then gets the copy, or the error."""

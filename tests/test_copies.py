@@ -39,6 +39,7 @@ def test_fresh_for_in_the_call_goes_before_the_clients(rapidapi, make_client):
     assert other.call(*USER).attempts != () and other.call(*USER, fresh_for=60.0).attempts == ()
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_no_longer_fresh_comes_back_at_once_and_is_asked_for_in_the_background(rapidapi, make_client):
     client = make_client(stale_for=60.0)
     first = client.call(*USER)
@@ -82,6 +83,7 @@ def test_without_it_the_next_call_asks(rapidapi, make_client):
     assert len(rapidapi.requests) == 6
 
 
+@pytest.mark.slow
 def test_what_is_forgotten_is_served_no_more_and_is_not_missing_either(rapidapi, make_client):
     cache = LRUTTLCache()
     client, other = make_client(cache=cache, refresh=False, matrix=NO_RETRY), make_client(cache=cache, missing_for=60.0, refresh=False)

@@ -51,6 +51,7 @@ def field(data, path):
     return data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", SWITCHING)
 @pytest.mark.parametrize("platform", PROFILES)
 def test_the_profile_comes_fresh_from_the_next_provider(rapidapi, client, platform, fault):

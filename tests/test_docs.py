@@ -143,6 +143,7 @@ def at_the_local(rapidapi, text):
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [name for name, found in BLOCKS.items() if any(block.kind == "python" for block in found)])
 def test_the_blocks_of_a_page_run_in_order_and_print_what_they_say(page, reader):
     names, printed = {"__name__": "page"}, StringIO()
@@ -174,6 +175,7 @@ def test_the_three_programs_are_shorter_than_by_hand():
         assert with_it < common + by_hand
 
 
+@pytest.mark.slow
 def test_the_views_of_the_readme_answer(reader):
     import django.conf
     names = {"__name__": "page"}
@@ -189,6 +191,7 @@ def test_the_views_of_the_readme_answer(reader):
 PROJECTS = [name for name, found in BLOCKS.items() if any(map(file_of, found))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PROJECTS)
 def test_the_project_of_a_page_does_what_its_commands_say(page, tmp_path):
     """Its files are written, and its commands typed, in the order of the page."""
@@ -268,6 +271,7 @@ MAKE = re.findall("^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 NOT_RUN = r"(export RAPIDAPI_KEY=…|python3 -m venv venv|venv/bin/pip install .+|python .+|printf .+)$|rapidfailover fake --port 8080"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({name for name, _ in CONSOLE}))
 def test_what_is_typed_at_a_prompt_does_what_stands_there(page, shell, tmp_path):
     """The lines for rapidfailover are typed in an empty home; of the others is known what they name."""
@@ -307,6 +311,7 @@ def test_every_option_of_a_command_stands_there():
     assert set(re.findall(r"(?<![\w-])--[a-z]+", text)) == there
 
 
+@pytest.mark.slow
 def test_the_crontab_mails_nothing_while_answers_are_fresh(shell, tmp_path):
     setting, job = CRONTAB.splitlines()
     assert setting.startswith("RAPIDAPI_KEY=")
@@ -396,6 +401,7 @@ def test_every_field_of_a_snapshot_stands_there():
     assert {*told} == {*ProviderRegistry().snapshot()["tiktok"]["tiktok-scraper7"], "store"}
 
 
+@pytest.mark.slow
 def test_every_event_stands_there_with_its_fields():
     seen = {}
     with FakeRapidAPI() as rapidapi:
@@ -438,6 +444,7 @@ def test_every_named_fault_stands_there():
         assert f"`{fault}`" in TEXTS["docs/answers.md"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, says, status, read_as, hold, faults", list(table("docs/answers.md", "name | says")))
 def test_what_rapidapi_says_is_done_about_as_it_says(name, says, status, read_as, hold, faults):
     """A row of the table through the whole client, over a socket."""

@@ -180,6 +180,7 @@ def test_a_trip_and_a_hold_carry_fields(caplog, rapidapi, client):
         ("trip", "tiktok-scraper7"), ("hold", "tiktok-feature"), ("switch", "tiktok-scraper7")}
 
 
+@pytest.mark.slow
 def test_a_listener_that_dawdles_costs_a_call_fifty_milliseconds_in_all_and_none_beyond_its_deadline(rapidapi, make_client):
     heard = []
 

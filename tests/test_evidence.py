@@ -183,6 +183,7 @@ def test_marks_and_resets_are_for_the_whole_provider(client, hosts):
 
 # --- timeouts ---
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hurry", [{"timeout": 0.1}, {"deadline": 0.1}])
 def test_impatient_calls_take_no_provider_from_patient_ones(client, hosts, hurry):
     each = client()
@@ -223,6 +224,7 @@ def test_in_an_outage_a_request_goes_out_every_few_seconds_whoever_calls(client,
     assert state(each)["error_count"] == 3  # and the cooldown is as it was
 
 
+@pytest.mark.slow
 def test_of_many_at_once_one_tries(client, hosts):
     each = client(coalesce=False)
     for number in range(3):
@@ -259,6 +261,7 @@ def test_nobody_tries_where_it_would_only_harm(client, hosts, why):
 
 # --- in the background ---
 
+@pytest.mark.slow
 def test_a_primary_that_is_back_is_in_use_again_while_another_answers(client, hosts, clock):
     each = client("first", "second", refresh=True)
     hosts().answers["/u"] = 503
@@ -272,6 +275,7 @@ def test_a_primary_that_is_back_is_in_use_again_while_another_answers(client, ho
     assert ask(each, q="next") == "first"
 
 
+@pytest.mark.slow
 def test_what_the_worker_meets_at_a_closed_circuit_counts_nowhere(client, hosts):
     each = client(*NAMES, refresh=True)
     for name in NAMES:
@@ -281,6 +285,7 @@ def test_what_the_worker_meets_at_a_closed_circuit_counts_nowhere(client, hosts)
     assert [state(each, name)["error_count"] for name in NAMES] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_slow_refresh_holds_up_no_other_platform():
     from rapidfailover import RefreshRequest
     from rapidfailover.refresh import RefreshQueue

@@ -90,6 +90,7 @@ def test_processes_that_keep_one_entry_each_fill_no_directory(directory):
     assert len(FileCache(directory)) < 200  # each looks with a chance of a twelfth
 
 
+@pytest.mark.slow
 def test_a_set_costs_the_same_among_ten_files_and_among_ten_thousand(directory):
     """One that looked through the directory each time took 46 ms among ten thousand, and 0.1 ms among ten."""
     def cost(cache):
@@ -189,6 +190,7 @@ def hammer(directory, number, rounds):
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_eight_processes_writing_and_reading_the_same_entries(directory):
     processes = [multiprocessing.get_context("spawn").Process(target=hammer, args=(str(directory), number, 150))
                  for number in range(8)]
@@ -200,6 +202,7 @@ def test_eight_processes_writing_and_reading_the_same_entries(directory):
     assert len(FileCache(directory)) <= 10 and not list(directory.glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_leaves_whole_entries_only(directory):
     process = multiprocessing.get_context("spawn").Process(target=hammer, args=(str(directory), 0, 10 ** 9))
     process.start()

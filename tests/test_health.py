@@ -72,6 +72,7 @@ def test_those_held_or_cooling_down_are_not_asked_and_a_half_open_one_gets_its_t
     assert registry.snapshot()["tiktok"]["tiktok-scraper7"]["circuit"] == "closed"
 
 
+@pytest.mark.slow
 def test_providers_are_asked_side_by_side_each_within_its_timeout(rapidapi, make_client):
     client = make_client(timeout=0.4)
     for members in ALL.values():

@@ -33,6 +33,8 @@ from rapidfailover import (
     pool,
 )
 
+pytestmark = pytest.mark.slow
+
 PACKAGE, TESTS = Path(rapidfailover.__file__).parent, Path(__file__).parent
 
 

@@ -154,6 +154,7 @@ def test_a_straggler_whose_401_was_for_the_old_key_uses_the_new_one(rapidapi, ma
     assert results[0].provider == "tiktok-scraper7" and runs == [KEY]
 
 
+@pytest.mark.slow
 def test_a_waiting_thread_keeps_its_own_deadline(rapidapi, make_client):
     release = threading.Event()
 
@@ -174,6 +175,7 @@ def test_a_waiting_thread_keeps_its_own_deadline(rapidapi, make_client):
     leader.join(10)
 
 
+@pytest.mark.slow
 def test_the_time_of_refresh_key_does_not_count_for_the_one_who_runs_it(rapidapi, make_client):
     client = make_client(refresh_key=lambda old: time.sleep(1.5) or NEW)
     rapidapi.fail("tiktok-scraper7", 401, times=1)
@@ -267,6 +269,7 @@ def test_an_echo_in_another_dress_or_place_is_not_told_either(make_client, answe
     assert KEY[:20] not in told and KEY[:20].lower() not in told
 
 
+@pytest.mark.slow
 def test_the_key_is_in_no_error_log_or_traceback_with_locals(rapidapi, make_client, caplog):
     client = make_client()
     rapidapi.refuse("tiktok-scraper7")

@@ -39,6 +39,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status, requests, outcome, faults", ROWS)
 def test_a_row_over_a_socket(rapidapi, make_client, status, requests, outcome, faults):
     client = make_client(max_wait=0.01)

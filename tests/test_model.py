@@ -1,5 +1,6 @@
 """Registry and circuit against a model: any order of marks, holds, trials, late verdicts and leaps of the clock."""
 
+import pytest
 from conftest import Clock
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -114,3 +115,4 @@ class Against(RuleBasedStateMachine):
 
 TestRegistryAgainstItsModel = Against.TestCase
 TestRegistryAgainstItsModel.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestRegistryAgainstItsModel = pytest.mark.slow(TestRegistryAgainstItsModel)

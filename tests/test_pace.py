@@ -101,6 +101,7 @@ def test_a_pace_is_learned_from_what_was_answered_in_the_window(answered, window
 
 # --- a plan with a rate ---
 
+@pytest.mark.slow
 def test_names_in_a_row_meet_one_429_and_none_where_the_rate_is_set():
     for rate, refused in ((None, 1), (1.0, 0)):
         with Limited(1.0) as host, client_of(host.upstream.provider(rate=rate)) as client:
@@ -109,12 +110,14 @@ def test_names_in_a_row_meet_one_429_and_none_where_the_rate_is_set():
             assert client.registry.snapshot()["p"]["raw"]["pace"] == [1, 1.0]
 
 
+@pytest.mark.slow
 def test_threads_wait_for_their_turns():
     with Limited(0.3) as host, client_of(host.upstream.provider(rate=1 / 0.4), max_wait=10.0) as client:
         assert names(client, 12, threads=8) == {"raw": 12}
         assert host.refused == 0 and client.registry.snapshot()["p"]["raw"]["circuit"] == "closed"
 
 
+@pytest.mark.slow
 def test_who_has_no_turn_in_time_goes_to_the_next_and_it_is_no_fault():
     with Limited(0.3) as host, Upstream(http()) as other:
         with client_of(host.upstream.provider("first", 1, rate=1 / 0.4), other.provider("second", 2), max_wait=0.9) as client:
@@ -139,6 +142,7 @@ def test_the_worker_takes_no_turn_from_those_who_wait():
     assert next(registry.visits(serving, lambda: 9.0, Asker(background=True)), None) is None
 
 
+@pytest.mark.slow
 def test_new_names_are_answered_before_sixty_stale_ones_when_a_provider_comes_back():
     cache = LRUTTLCache()
     with Upstream(http()) as before, client_of(before.provider(), cache=cache) as client:
@@ -154,6 +158,7 @@ def test_new_names_are_answered_before_sixty_stale_ones_when_a_provider_comes_ba
 
 # --- holds ---
 
+@pytest.mark.slow
 def test_a_hold_is_told_before_anybody_waits_for_it():
     with Limited(1.0, "Slow down", Retry_After="1") as host, client_of(host.upstream.provider(), max_wait=5.0) as client:
         client.call("p", "/u")
@@ -167,6 +172,7 @@ def test_a_hold_is_told_before_anybody_waits_for_it():
         assert host.refused <= 2, "the second request, and at most the one that was under way with it"
 
 
+@pytest.mark.slow
 def test_where_nobody_else_serves_the_end_of_a_hold_is_waited_for():
     with Upstream(http()) as upstream, client_of(upstream.provider(), max_wait=2.0) as client:
         client.registry.hold("p", "raw", 0.5)
@@ -177,6 +183,7 @@ def test_where_nobody_else_serves_the_end_of_a_hold_is_waited_for():
             client.call("p", "/u", {"q": 2})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("headers", [{}, {"Retry_After": "1"}, {"Retry_After": "0"}, {"Retry_After": "100"}], ids=str)
 def test_a_provider_that_answers_nothing_but_429_is_asked_eight_times_at_most(headers):
     with Upstream(http(b'{"message": "Slow down"}', "429 Too Many Requests", **headers)) as upstream:
@@ -204,6 +211,7 @@ def test_a_soft_limit_is_not_overdrawn():
 
 # --- a timeout of its own ---
 
+@pytest.mark.slow
 def test_a_provider_has_a_timeout_of_its_own():
     def slow(connection):
         time.sleep(0.5)

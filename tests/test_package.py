@@ -112,6 +112,7 @@ def run(code, **environment):
                           cwd=PACKAGE.parent, env={**os.environ, **environment}).stdout
 
 
+@pytest.mark.slow
 def test_an_import_starts_no_thread_opens_no_socket_and_reads_no_environment():
     print(run("""
 import os, requests, socket, threading
@@ -130,6 +131,7 @@ assert rapidfailover.api._default.client is None
 """))
 
 
+@pytest.mark.slow
 def test_the_bare_import_loads_nothing_and_a_name_loads_no_command_line_and_no_testing():
     before = set(run("from __future__ import annotations; import logging, sys, typing, importlib; print(*sys.modules)").split())
     loaded = set(run("import rapidfailover, sys; rapidfailover.__version__, dir(rapidfailover); print(*sys.modules)").split()) - before
@@ -138,6 +140,7 @@ def test_the_bare_import_loads_nothing_and_a_name_loads_no_command_line_and_no_t
     assert not {"argparse", "rapidfailover.cli", "rapidfailover.testing", "rapidfailover.pytest_plugin"} & set(loaded)
 
 
+@pytest.mark.slow
 def test_an_import_costs_little_beside_requests(tmp_path):
     """All of it, four tenths of requests' own import; compiled once, as pip leaves it; of CPU, the best of several: machines are shared."""
     code = ("import time; start = time.process_time(); import requests; t = time.process_time(); import rapidfailover.api; "
@@ -146,6 +149,7 @@ def test_an_import_costs_little_beside_requests(tmp_path):
     assert any(float(run(code, **compiled)) < 0.40 for _ in range(15))
 
 
+@pytest.mark.slow
 def test_a_name_that_is_not_there_is_an_error_of_its_kind_and_one_of_another_module_is_passed_on():
     run("""
 import sys, rapidfailover
@@ -163,6 +167,7 @@ for ask in "from rapidfailover import FailoverError", "rapidfailover.transport":
 """)
 
 
+@pytest.mark.slow
 def test_threads_that_ask_for_the_first_names_at_once_get_them():
     run("""
 import sys, threading, rapidfailover
@@ -189,6 +194,7 @@ def test_the_log_is_silent_unless_asked_for():
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_it_can_be_reloaded():
     done = run("import importlib, rapidfailover as r; importlib.reload(importlib.reload(r)); "
                "print(type(r.registry).__name__, r.call_with_failover.__name__)")
@@ -275,6 +281,7 @@ if hasattr(sys, "monitoring"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rapidfailover", "acme.failover", "acme.registry"])
 @pytest.mark.parametrize("before, options", [("", []), ("", ["-O"]), (TRACED, []), (MONITORED, [])], ids=["plain", "-O", "traced", "monitored"])
 def test_every_form_of_import_gives_the_submodule_or_the_registry(tmp_path, name, before, options):
@@ -316,6 +323,7 @@ def test_a_users_own_registry_stands_there_for_a_while(monkeypatch):
     rapidfailover.configure()
 
 
+@pytest.mark.slow
 def test_the_import_system_does_not_take_the_place_of_a_users_own_registry():
     run("""
 import sys, rapidfailover
@@ -384,12 +392,14 @@ def installed(tmp_path):
     return suite
 
 
+@pytest.mark.slow
 def test_a_suite_whose_conftest_patches_by_gevent_passes_where_it_is_installed(installed):
     """Other plugins are not loaded: some import requests. ``-p`` finds ours by its entry point all the same."""
     done = installed(SUITE, PATCHED, "-p", "rapidfailover", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conftest", ["", "pytest_plugins = ['rapidfailover.testing']",
                                       "from rapidfailover.testing import FakeRapidAPI, failover_client, fake_rapidapi"])
 def test_its_fixtures_are_found_by_themselves_and_by_every_name(installed, conftest):
@@ -412,6 +422,7 @@ def test_a_module_can_be_read_at_one_sitting(module):
             assert module == "testing" or node.end_lineno - node.lineno < 200, node.name
 
 
+@pytest.mark.slow
 def test_a_line_holds_no_more_than_is_read_at_a_glance():
     """The models have four to six tokens a line."""
     tokens = lines = 0

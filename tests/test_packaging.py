@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 BELONGS = [path.relative_to(ROOT) for folder in ("rapidfailover", "docs", "tests", "tests/apps", "tests/benchmarks")
            for path in (ROOT / folder).iterdir() if path.is_file() and path.suffix != ".pyc"]

@@ -170,6 +170,7 @@ def test_each_page_has_a_deadline_of_its_own(two):
     assert len(list(client.pages("own", "/posts", timeout=0.3, deadline=0.3))) == 3  # 0.45 s in all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "2"])
 def test_a_limit_that_is_none_is_refused_at_once(two, limit):
     with pytest.raises(ValueError, match="limit is a positive whole number"):

@@ -72,6 +72,7 @@ def passes(script, before=""):
 NO_HOOKS = "import os\nos.register_at_fork = lambda **hooks: None\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", NO_HOOKS], ids=["hooks", "no hooks"])
 def test_a_forked_child_begins_empty_and_refreshes_for_itself(before):
     passes("""
@@ -91,6 +92,7 @@ assert settled()
 """, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", NO_HOOKS], ids=["hooks", "no hooks"])
 def test_what_the_parent_queued_is_asked_once_and_by_the_parent(before):
     passes("""
@@ -113,6 +115,7 @@ assert [r.path for r in rapidapi.requests].count("/user/info") == 1
 """, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", NO_HOOKS], ids=["hooks", "no hooks"])
 def test_a_lock_that_another_thread_held_at_the_fork_is_free_in_the_child(before):
     passes("""
@@ -134,6 +137,7 @@ in_child(child)
 """, before)
 
 
+@pytest.mark.slow
 def test_a_call_under_way_in_the_parent_is_not_waited_for_in_the_child():
     passes("""
 rapidapi.delay("tiktok-scraper7", 1.0)
@@ -149,6 +153,7 @@ in_child(child)
 """)
 
 
+@pytest.mark.slow
 def test_parent_and_child_share_no_connection():
     passes("""
 def ask(who, times):
@@ -164,6 +169,7 @@ parent.join()
 """)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 @pytest.mark.parametrize("before", ["", NO_HOOKS], ids=["hooks", "no hooks"])
 def test_a_child_lets_go_of_its_parents_sockets(before):
@@ -208,6 +214,7 @@ print(time.time(), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault, wait", [(503, 0.0), ("hang", 0.4)], ids=["waiting", "asking"])
 @pytest.mark.parametrize("end, status", [
     ("", 0), ("sys.exit(7)", 7), ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)", -signal.SIGTERM),
@@ -221,6 +228,7 @@ def test_a_refresh_under_way_or_waiting_holds_up_no_exit(end, status, fault, wai
     assert "Fatal" not in done.stderr and (not done.stderr or end.startswith("raise"))
 
 
+@pytest.mark.slow
 def test_a_call_during_shutdown_fails_nobody(rapidapi):
     """Python 3.12 starts no thread by then; so the local RapidAPI is that of this process."""
     for name in ("tiktok-scraper7", "tiktok-feature", "tiktok-tikwm"):
@@ -250,6 +258,7 @@ getattr(threading, "_register_atexit", atexit.register)(late)
 
 # --- hand over ---
 
+@pytest.mark.slow
 def test_a_request_is_handed_over_and_asked_in_another_process():
     passes("""
 import pickle, subprocess

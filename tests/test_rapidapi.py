@@ -291,6 +291,7 @@ def test_a_hold_is_one_line_and_a_success_elsewhere_does_not_end_it(rapidapi, cl
                      "(You are not subscribed to this API. (tiktok-scraper7.p.rapidapi.com))"]
 
 
+@pytest.mark.slow
 def test_a_short_hold_is_waited_for_and_asked_once_more(rapidapi, make_client):
     client = make_client(max_wait=2.0)
     rapidapi.fail("tiktok-scraper7", "burst", times=1)
@@ -343,6 +344,7 @@ def test_many_threads_in_one_burst_are_one_hold_and_no_fault(rapidapi, make_clie
 
 # --- nobody's account gets blocked ---
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault, at_most", [(429, 6), ("burst", 4), ("per-second", 4), ("per-minute", 4), ("per-hour", 1), ("quota", 1)])
 def test_a_thousand_calls_within_one_cooldown_reach_a_429_at_most_eight_times(rapidapi, make_client, fault, at_most):
     """Four attempts at most, and each asks once more where the hold is worth a wait (max_wait): eight requests."""
@@ -357,6 +359,7 @@ def test_a_thousand_calls_within_one_cooldown_reach_a_429_at_most_eight_times(ra
     assert 1 <= reached <= at_most
 
 
+@pytest.mark.slow
 def test_a_thousand_calls_against_a_400_are_a_thousand_answers(rapidapi, client):
     rapidapi.fail("tiktok-scraper7", 400)
     for _ in range(1000):
@@ -386,6 +389,7 @@ def only_good(endpoint, data):
     return 200 if isinstance(data, dict) and data.get("good") else 502
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(status=st.integers(100, 999), headers=st.lists(st.tuples(HEADER_NAMES, NUMBERS), max_size=5), body=BODIES)
 def test_only_a_result_or_a_failover_error_comes_out(status, headers, body):

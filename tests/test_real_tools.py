@@ -22,6 +22,8 @@ from faults import World
 
 from rapidfailover import AllProvidersFailed, FailoverClient, ProviderConfig, ProviderRegistry
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent
 GOOD = b'{"ok": true}'
 GZIP = http(gzip.compress(GOOD), Content_Encoding="gzip")

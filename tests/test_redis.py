@@ -26,6 +26,8 @@ if not PROGRAM:
 from rapidfailover.outbox import Record  # noqa: E402
 from rapidfailover.redis import _DIGESTS, RedisStore  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):

@@ -182,6 +182,7 @@ def gone(seconds=5.0):
     return not refresh_threads()
 
 
+@pytest.mark.slow
 def test_the_thread_is_a_daemon_starts_at_first_need_and_ends_when_there_is_nothing_to_do(monkeypatch):
     monkeypatch.setattr("rapidfailover.refresh._FIRST_PAUSE", 0.05)
     asked = threading.Event()
@@ -216,6 +217,7 @@ def test_an_interpreter_that_is_shutting_down_starts_no_thread(monkeypatch):
 
 # --- with the client ---
 
+@pytest.mark.slow
 def test_a_refresh_lands_in_the_cache(rapidapi, make_client):
     client = make_client(matrix=NO_RETRY)
     for name in TIKTOK:

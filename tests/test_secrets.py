@@ -79,6 +79,7 @@ def test_no_echo_of_the_key_is_told(tell_all, caplog, capfd, tmp_path, echo):
         assert " ".join(PART) not in said and PART not in said and PART.lower() not in said.lower() and SPELT[:40] not in said.replace("\\\\", "\\")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [401, 403, 404, 429, 500, 503, "hang", "disconnect", "html", "cut"])
 def test_no_failure_tells_it(tell_all, caplog, capfd, rapidapi, make_client, fault):
     for provider in ("tiktok-scraper7", "tiktok-feature", "tiktok-tikwm"):

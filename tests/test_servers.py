@@ -17,6 +17,8 @@ import pytest
 from conftest import KEY
 from redis_server import PROGRAM, RedisServer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

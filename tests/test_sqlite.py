@@ -20,6 +20,8 @@ from workers import ADA, FIRST, ROOT, SECOND, THIRD, Counted, processes, state, 
 from rapidfailover import AllProvidersFailed, FailoverClient
 from rapidfailover.sqlite import SQLiteStore
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def path(tmp_path):

@@ -23,6 +23,8 @@ from rapidfailover.quota import Quota
 from rapidfailover.sharing import OwnCopies, OwnMemory
 from rapidfailover.sqlite import SQLiteStore
 
+pytestmark = pytest.mark.slow
+
 
 class OnRedis:
     """A running server, emptied now and then."""

@@ -83,6 +83,7 @@ def seen(tmp_path_factory):
     return play_all(tmp_path_factory.mktemp("world"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(PLAYED)), ids=[
     f"{fault.phase}: {fault.name}{'' if number < len(FAULTS) else f' ({number})'}" for number, fault in enumerate(PLAYED)])
 def test_the_caller_sees_it_in_time(seen, number):
@@ -90,6 +91,7 @@ def test_the_caller_sees_it_in_time(seen, number):
     assert seen[number].is_in_time()
 
 
+@pytest.mark.slow
 def test_the_deadline_of_a_call_is_kept_with_every_provider_dripping(tmp_path):
     with Upstream(drip(b"HTTP/1.1 200 O")) as head, Upstream(drip(CHUNKED, b"0")) as body, Heartbeat() as heartbeat:
         providers = [upstream.provider(name, number)

@@ -360,6 +360,7 @@ def test_using_ends_with_the_error_of_its_block_and_takes_a_client_alone(client)
         pass
 
 
+@pytest.mark.slow
 def test_using_before_there_is_a_default_client_leaves_none_behind():
     code = """if True:
         from rapidfailover import FailoverClient, api
@@ -422,6 +423,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", VIEWS)
 def test_a_view_is_tested_by_unittest_with_the_frameworks_own_test_client(tmp_path, framework):
     pytest.importorskip(framework)
@@ -445,6 +447,7 @@ def test_each_has_its_own(fake_rapidapi, failover_client):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rapidfailover", "acme.failover"])
 def test_its_fixtures_are_a_pytest_plugin_under_any_name(tmp_path, name):
     package = tmp_path.joinpath(*name.split("."))
@@ -457,6 +460,7 @@ def test_its_fixtures_are_a_pytest_plugin_under_any_name(tmp_path, name):
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_pytest_is_not_imported_for_it():
     code = "import sys, rapidfailover.testing; sys.exit('pytest' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(testing.__file__).parent.parent).returncode == 0

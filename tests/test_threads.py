@@ -20,6 +20,7 @@ TIKTOK = ("tiktok-scraper7", "tiktok-feature", "tiktok-tikwm")
 FAULTS = (403, 404, 429, 500, 503, "html", "cut", "soft-error", "quota", "per-second")
 
 
+@pytest.mark.slow
 def test_64_threads_and_mixed_faults_lose_nothing_and_count_exactly(rapidapi, make_client):
     registry = ProviderRegistry(rapidapi.providers, error_threshold=10 ** 6)
     client = make_client(registry, max_wait=0.0, matrix=NO_RETRY, refresh=False)
@@ -46,6 +47,7 @@ def test_64_threads_and_mixed_faults_lose_nothing_and_count_exactly(rapidapi, ma
     assert primary["error_count"] == sum(attempt.provider == "tiktok-scraper7" for attempt in asked) == 64 * 8
 
 
+@pytest.mark.slow
 def test_a_half_open_circuit_lets_one_of_64_threads_through(rapidapi, make_client):
     clock = Clock()
     registry = ProviderRegistry(rapidapi.providers, clock=clock)
@@ -104,6 +106,7 @@ def resources():
     return len(os.listdir("/proc/self/fd")), threading.active_count()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
 def test_calls_leave_nothing_open(rapidapi, make_client):
     client = make_client(ProviderRegistry(rapidapi.providers, error_threshold=10 ** 6), matrix=NO_RETRY, max_wait=0.0, refresh=False)
@@ -161,6 +164,7 @@ print("fine")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="before 3.10 any lock can stay taken, about once in a hundred times")
 def test_an_interrupt_leaves_no_lock_taken_wherever_it_arrives():
     """A third of the interrupts arrive between the two: on Python 3.14 threading's own locks stay taken then."""
@@ -221,6 +225,7 @@ print("fine", passed)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["KeyboardInterrupt", "SystemExit", "Stop"])
 def test_an_interrupt_in_mid_call_passes_at_once_and_leaves_all_usable(kind):
     script = INTERRUPTED.replace("{KIND}", kind).replace("{{", "{").replace("}}", "}")
@@ -244,6 +249,7 @@ def test_an_interrupted_trial_is_free_at_once_even_while_the_interrupt_is_looked
     assert caught.tb is not None  # its traceback, and with it every frame, is still alive
 
 
+@pytest.mark.slow
 def test_a_few_seconds_of_the_campaign():
     """`make soak` goes on for longer."""
     done = subprocess.run([sys.executable, "-W", "error::ResourceWarning", "-W", "ignore:Python 3.8 is", "tests/soak.py", "--seconds", "4", "--seed", "suite"],

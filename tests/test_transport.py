@@ -162,6 +162,7 @@ def test_a_body_over_the_limit_is_a_bad_payload():
         assert "longer than 1003 bytes" in ask(upstream, max_body=len(body) - 1).detail
 
 
+@pytest.mark.slow
 def test_a_body_in_tiny_chunks_may_be_as_long_as_any():
     """Its framing, the CRLF after each chunk included, is five times as long."""
     body = b'["' + b"x" * 70_000 + b'"]'
@@ -242,6 +243,7 @@ def test_other_peoples_words_stay_short_and_printable():
     assert len(detail) <= 200 and detail.isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [512, 128])
 def test_brackets_crash_no_thread_with_a_small_stack(size):
     """In a process of its own: what is guarded against is a segmentation fault."""
@@ -265,6 +267,7 @@ print("alive")
 
 # --- retries ---
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [http(b"", "503 Oops"), b"", http(b"", "503 Oops", Retry_After="3600")],
                          ids=["status", "no answer", "Retry-After is not slept on"])
 def test_one_retry_after_a_short_pause(first):
@@ -274,6 +277,7 @@ def test_one_retry_after_a_short_pause(first):
     assert 0.1 <= result.elapsed < 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discarded", [
     b"HTTP/1.1 503 x\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFFFFFFFF\r\nabc",
     b"HTTP/1.1 503 x\r\nTransfer-Encoding: chunked\r\n\r\n7fffffffffff\r\nabc",
@@ -292,6 +296,7 @@ def test_one_retry_and_no_more():
         assert len(upstream.received) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [http(b"<html>"), lambda connection: time.sleep(2)], ids=["bad payload", "timeout"])
 def test_no_retry_where_it_would_help_nobody(answer):
     with Upstream(answer) as upstream:
@@ -299,6 +304,7 @@ def test_no_retry_where_it_would_help_nobody(answer):
         assert len(upstream.received) == 1
 
 
+@pytest.mark.slow
 def test_the_retry_gets_what_is_left_of_the_attempt():
     def late(connection):
         time.sleep(1.0)
@@ -461,6 +467,7 @@ def test_connections_are_kept_and_shared_by_threads():
         listener.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.slow
 def test_a_warm_burst_of_128_threads_opens_no_connection():
     opened = []
     all_ask = threading.Barrier(128, timeout=60)
@@ -523,6 +530,7 @@ def asked_twice(provider, **options):
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["102 Processing", "103 Early Hints", "199 Hm"])
 def test_an_answer_that_announces_another_is_not_the_answer(status):
     """http.client takes it for the whole, and then the next caller would get what this one asked for."""
@@ -560,6 +568,7 @@ def hello_dripped(connection):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("play", [hello_dripped, unread])
 def test_tls_within_tls_is_in_time(tls_proxy, play):
     port = tls_proxy.upstream(accepted=play).port
@@ -593,6 +602,7 @@ def test_a_long_head_is_read_in_time():
         assert time.thread_time() - began < 1.0
 
 
+@pytest.mark.slow
 def test_many_brackets_take_no_time():
     with Upstream(http(b"[" + b"[]," * 500_000 + b"1]")) as upstream:
         began = time.thread_time()
@@ -619,6 +629,7 @@ def test_a_name_for_which_there_is_no_thread_is_looked_up_in_the_callers(monkeyp
                 assert client.call("raw", "/thing").data == {"ok": True}
 
 
+@pytest.mark.slow
 def test_too_many_names_at_once_wait_for_their_turn_and_each_is_looked_up_once(monkeypatch):
     looked_up = []
 
@@ -685,6 +696,7 @@ def test_a_replaced_function_is_honoured(monkeypatch, tmp_path, owner, name, pat
     world.close()
 
 
+@pytest.mark.slow
 def test_addresses_are_tried_side_by_side(monkeypatch, tmp_path):
     """Three that never answer have a quarter second's head start each, and not all the time that there is."""
     world = World(tmp_path)

@@ -59,6 +59,7 @@ def test_outside_git_a_copy_names_no_commit(tmp_path):
     assert "commit" not in told and re.match(r"rapidfailover \d+\.\d+\.\d+, copied by", told)
 
 
+@pytest.mark.slow
 def test_the_copy_passes_mypy_strict_without_redis(tree):
     """Without site-packages mypy finds no requests either: what it says of that is not the question."""
     checked = subprocess.run([sys.executable, "-m", "mypy", "--strict", "--no-site-packages", "--cache-dir", os.devnull, "acme/vendor/failover"],
@@ -79,6 +80,7 @@ def test_a_copy_is_renewed_but_nothing_of_yours_is_overwritten(tree):
     assert make("vendor").returncode != 0
 
 
+@pytest.mark.slow
 def test_both_work_side_by_side_and_share_nothing(tree):
     done = python(tree, "-c", """
 import logging, sys
@@ -107,6 +109,7 @@ assert theirs.registry.snapshot()["tiktok"]["tiktok-scraper7"]["last_error"] is 
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["acme.vendor.failover", "rapidfailover"])
 def test_the_command_line_runs_under_either_name(tree, name):
     done = python(tree, "-m", name, "matrix")
