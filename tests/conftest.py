@@ -8,6 +8,7 @@ import pytest
 from catalogue import CATALOGUE
 from faults import Upstream, http  # noqa: F401
 
+import rapidfailover.api
 from rapidfailover import MATRIX, FailoverClient, ProviderRegistry
 from rapidfailover.testing import FakeRapidAPI
 
@@ -48,6 +49,14 @@ def in_threads(count, work):
     assert not any(thread.is_alive() for thread in running)
     if failures:
         raise failures[0]
+
+
+def forget_default_client():
+    """Leave the module as it is after import: no public name does that."""
+    default = rapidfailover.api._default  # there is one for each process
+    if default.client is not None:
+        default.client.close()
+    default.client = default.registry = None
 
 
 @pytest.fixture

@@ -233,7 +233,7 @@ class Campaign:
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
         own, ask = threading.local(), transport.Transport.ask
 
-        class Seen(transport._Progress):
+        class Seen(transport._Progress):  # the one that knows what arrived
             def __init__(self, *arguments):
                 super().__init__(*arguments)
                 own.progress = self

@@ -3,19 +3,17 @@
 import inspect
 
 import pytest
-from conftest import KEY, NO_RETRY
+from conftest import KEY, NO_RETRY, forget_default_client
 
 import rapidfailover
-from rapidfailover import AllProvidersFailed, api
+from rapidfailover import AllProvidersFailed
 
 
 @pytest.fixture(autouse=True)
 def no_default_client():
     """Each test meets the module as it is after import."""
     yield
-    if api._default.client is not None:
-        api._default.client.close()
-    api._default.client = api._default.registry = None
+    forget_default_client()
 
 
 @pytest.fixture
@@ -73,7 +71,7 @@ def test_the_default_client_is_made_once_and_its_registry_is_the_modules():
 def test_configure_replaces_and_closes_the_client_and_keeps_the_circuits():
     registry = rapidfailover.registry
     replaced = rapidfailover.default_client()
-    replaced._refreshes.put("k", rapidfailover.RefreshRequest("tiktok", "/", {}))
+    replaced._refreshes.put("k", rapidfailover.RefreshRequest("tiktok", "/", {}))  # no public name queues
     rapidfailover.configure(timeout=5)
     assert rapidfailover.default_client() is not replaced and replaced.pending_refreshes == 0
     assert rapidfailover.registry is registry

@@ -142,7 +142,7 @@ def test_nothing_that_an_auth_put_on_is_told(monkeypatch, caplog, capfd, tmp_pat
                     told += mouth(client.call("p", "/thing", {"q": "1"}))
                 except FailoverError as error:
                     told += mouth(error)
-                told += [repr(client), repr(vars(client)), repr(client._transport._sessions), repr(memory._entries), repr(provider)]
+                told += [repr(client), repr(vars(client)), repr(client._transport._sessions), repr(memory._entries), repr(provider)]  # whatever somebody may print
                 told += [repr(client.registry.snapshot()), repr(client.check_provider_health())]
     told += [caplog.text, *capfd.readouterr(), repr(events), *map(repr, handed)]
     told += [repr([record.__dict__ for record in caplog.records])]

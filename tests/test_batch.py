@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import NO_RETRY
+from conftest import NO_RETRY, forget_default_client
 from local_host import LocalHost
 
 import rapidfailover
@@ -340,7 +340,7 @@ def test_the_module_has_it_on_the_default_client(client, upstream):
         answer, = rapidfailover.batch("own", "/x", named(["a"]))
         assert isinstance(answer, rapidfailover.Answer) and answer.result.data == {"name": "a"}
     finally:
-        rapidfailover.api._default.client = rapidfailover.api._default.registry = None
+        forget_default_client()
 
 
 @pytest.mark.slow

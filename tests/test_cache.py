@@ -233,3 +233,58 @@ def test_the_copy_outlives_the_default_timeout_of_the_cache(rapidapi, make_clien
 def test_the_clock_of_memory_is_monotonic_by_default():
     assert LRUTTLCache()._clock.__name__ == "monotonic"
     assert isinstance(Clock()(), float)
+
+
+def test_a_cache_takes_what_fits_exactly_and_a_lifetime_of_a_second(clock):
+    cache = LRUTTLCache(clock=clock)
+    cache.set("k", b"v", 1)
+    assert cache.get("k") == b"v"
+    cost = cache._bytes
+    exact = LRUTTLCache(max_bytes=cost, clock=clock)
+    exact.set("k", b"v")
+    assert exact.get("k") == b"v" and exact._bytes == cost
+    two = LRUTTLCache(max_bytes=2 * cost, clock=clock)
+    two.set("a", b"v")
+    two.set("b", b"v")
+    assert len(two) == 2 and two._bytes == 2 * cost
+    two.set("c", b"v")
+    assert len(two) == 2 and two._bytes == 2 * cost and two.get("a") is None
+    two.set("d", b"v", 0)
+    assert len(two) == 2
+    two.set("b", b"v", 0)
+    assert two.get("b") is None and two._bytes == cost
+
+
+def test_what_expired_is_dropped_when_it_is_met(clock):
+    cache = LRUTTLCache(ttl=1.0, clock=clock)
+    cache.set("k", b"v")
+    clock.tick(1.0)
+    assert cache.get("k") is None and len(cache) == 0 and cache._bytes == 0
+
+
+def test_records_of_no_lifetime_are_not_kept(caplog):
+    Records(None, parse, 0.0).keep("k", "first", b"[]")
+    assert not caplog.records  # the cache was not asked
+
+
+def test_a_record_is_as_old_as_it_may_be_and_its_head_is_short():
+    now = [1000.0]
+    kept = {}
+
+    class Cache:
+        get = staticmethod(kept.get)
+
+        @staticmethod
+        def set(key, value, timeout):
+            kept[key] = value
+
+    records = Records(Cache, parse, 1.0, clock=lambda: now[0])
+    records.keep("k", "first", b"[]")
+    now[0] += 1.0
+    assert records.find("k", 1.0).age == 1.0
+    now[0] += 0.1
+    assert records.find("k", 1.0) is None
+    kept["k"] = b'[1, "first", 1000.0' + b" " * 990 + b"]\n[]"
+    assert records.find("k", 10.0) is None
+    kept["k"] = b'[1, "first", 1000.0] x\n[]'
+    assert records.find("k", 10.0) is None

@@ -30,7 +30,7 @@ def test_a_hundred_threads_on_one_cold_key_send_one_request_and_get_a_copy_each(
     assert len(rapidapi.requests) == 1 and len(results) == 100
     assert len({id(result.data) for result in results}) == 100
     assert all(result.data == results[0].data and result.provider == "tiktok-scraper7" for result in results)
-    assert client._flights._under_way == {}
+    assert client._flights._under_way == {}  # what is left over is told nowhere
 
 
 def test_different_questions_do_not_wait_for_each_other(rapidapi, client):
@@ -69,7 +69,7 @@ def test_what_is_shared_is_each_ones_own(rapidapi, client):
 def test_a_leader_that_was_interrupted_before_it_could_say_so_holds_nobody_for_long(rapidapi, client):
     dead = _Call(15.0, Deadline(0.2))
     dead.leader = None
-    client._flights.join(client._question(*USER).key, dead)
+    client._flights.join(client._question(*USER).key, dead)  # as a call makes it
     began = time.monotonic()
     assert client.call(*USER).provider == "tiktok-scraper7"
     assert time.monotonic() - began < 2.0
@@ -141,7 +141,7 @@ def test_a_stale_copy_is_shared_too(rapidapi, client):
 
 @pytest.mark.slow
 def test_a_leader_that_is_interrupted_frees_the_others_to_ask_for_themselves(rapidapi, client, monkeypatch):
-    ask, interrupted = client._transport.ask, threading.Event()
+    ask, interrupted = client._transport.ask, threading.Event()  # the only place that is surely under way
     rapidapi.delay("tiktok-scraper7", 1.0)  # so that the rest find the second leader still under way
 
     def interrupt_the_first(*args):
@@ -151,7 +151,7 @@ def test_a_leader_that_is_interrupted_frees_the_others_to_ask_for_themselves(rap
             raise KeyboardInterrupt
         return ask(*args)
 
-    monkeypatch.setattr(client._transport, "ask", interrupt_the_first)
+    monkeypatch.setattr(client._transport, "ask", interrupt_the_first)  # in place of a real signal
     outcomes = []
 
     def work(number):
@@ -163,7 +163,7 @@ def test_a_leader_that_is_interrupted_frees_the_others_to_ask_for_themselves(rap
     in_threads(8, work)
     assert sorted(outcomes) == ["interrupted"] + ["tiktok-scraper7"] * 7
     assert len(rapidapi.requests) == 1  # one of the others led the rest
-    assert client._flights._under_way == {}
+    assert client._flights._under_way == {}  # what is left over is told nowhere
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ def test_who_has_no_time_left_to_ask_is_told_so(rapidapi, client):
     rapidapi.delay("tiktok-scraper7", 0.5)
     flight = _Call(15.0, Deadline(25.0))
     flight.leader = None  # another thread's, which does not come back
-    client._flights.join(client._question(*USER).key, flight)
+    client._flights.join(client._question(*USER).key, flight)  # as a call makes it
 
     with pytest.raises(AllProvidersFailed, match="the time was over before anybody was asked"):
         client.call(*USER, deadline=0.1)

@@ -21,12 +21,13 @@ import pytest
 import requests
 import responses
 import write_docs
+from conftest import forget_default_client
 
 import rapidfailover
-from rapidfailover import MATRIX, AuthenticationFailed, FailoverClient, LRUTTLCache, ProviderRegistry, api
+from rapidfailover import MATRIX, AuthenticationFailed, FailoverClient, LRUTTLCache, ProviderRegistry
 from rapidfailover.catalog import PAGES, PROVIDERS
 from rapidfailover.cli import main
-from rapidfailover.testing import _FAULTS, _GATEWAY, FakeRapidAPI
+from rapidfailover.testing import _FAULTS, _GATEWAY, FakeRapidAPI  # the tables that the docs print
 from rapidfailover.testing_payloads import ENVELOPES
 
 ROOT = Path(__file__).parent.parent
@@ -106,11 +107,9 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.setenv("RAPIDAPI_KEY", "not-a-real-key")
     with FakeRapidAPI() as rapidapi:
         monkeypatch.setattr(registry, "PROVIDERS", rapidapi.providers)
-        monkeypatch.setattr(api._default, "client", None)
-        monkeypatch.setattr(api._default, "registry", None)
+        forget_default_client()
         yield rapidapi
-        if api._default.client is not None:
-            api._default.client.close()
+        forget_default_client()
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Edges that mutation testing (`make mutate`) found nobody looking at: one assertion each, by module."""
 
-import hashlib
 import json
 import logging
 import math
@@ -9,12 +8,11 @@ import random
 import pytest
 from conftest import Clock
 
-from rapidfailover import FileCache, LRUTTLCache, ProviderConfig, ProviderRegistry, Route
+from rapidfailover import ProviderConfig, ProviderRegistry, Route
 from rapidfailover.circuit import Asker, Circuit
 from rapidfailover.gateway import interpret
 from rapidfailover.payload import as_utf8, clean, parse
 from rapidfailover.quota import Quota
-from rapidfailover.records import Records, key_of
 from rapidfailover.verdicts import PROVIDER, Verdict
 
 NAMES = ("first", "second", "third")
@@ -200,80 +198,6 @@ def test_the_refresh_worker_is_early_and_known_to_be(clock):
     assert early.leave.member.circuit.fault(clock(), early.leave.tickets[0]) is False  # it changes nothing
     clock.tick(898.0)
     assert visit(registry, early=True).leave.tickets[0].early is False
-
-
-# --- caches ---
-
-def test_a_cache_takes_what_fits_exactly_and_a_lifetime_of_a_second(clock):
-    cache = LRUTTLCache(clock=clock)
-    cache.set("k", b"v", 1)
-    assert cache.get("k") == b"v"
-    cost = cache._bytes
-    exact = LRUTTLCache(max_bytes=cost, clock=clock)
-    exact.set("k", b"v")
-    assert exact.get("k") == b"v" and exact._bytes == cost
-    two = LRUTTLCache(max_bytes=2 * cost, clock=clock)
-    two.set("a", b"v")
-    two.set("b", b"v")
-    assert len(two) == 2 and two._bytes == 2 * cost
-    two.set("c", b"v")
-    assert len(two) == 2 and two._bytes == 2 * cost and two.get("a") is None
-    two.set("d", b"v", 0)
-    assert len(two) == 2
-    two.set("b", b"v", 0)
-    assert two.get("b") is None and two._bytes == cost
-
-
-def test_what_expired_is_dropped_when_it_is_met(clock):
-    cache = LRUTTLCache(ttl=1.0, clock=clock)
-    cache.set("k", b"v")
-    clock.tick(1.0)
-    assert cache.get("k") is None and len(cache) == 0 and cache._bytes == 0
-
-
-def test_keys_may_hold_anything(tmp_path):
-    cache = FileCache(tmp_path)
-    cache.set("\udcff", b"1", 1)
-    assert cache.get("\udcff") == b"1"
-    assert key_of("p", "/x", "\udcff") != key_of("p", "/x", "")
-    assert key_of("p", "/x", "q") == "rapidfailover:1:" + hashlib.sha256(b"p\0/x\0q").hexdigest()
-    with pytest.raises(ValueError, match="^max_entries is positive$"):
-        FileCache(tmp_path, 0)
-
-
-def test_what_a_file_cache_could_not_keep_is_said_once_with_its_place(tmp_path, caplog):
-    (tmp_path / "file").write_text("")
-    FileCache(tmp_path / "file").set("k", b"1")
-    assert [record.getMessage().startswith(f"an entry could not be kept in {tmp_path / 'file'}: ") for record in caplog.records] == [True]
-    assert FileCache(tmp_path)._max_entries == 1024
-
-
-def test_records_of_no_lifetime_are_not_kept(caplog):
-    Records(None, parse, 0.0).keep("k", "first", b"[]")
-    assert not caplog.records  # the cache was not asked
-
-
-def test_a_record_is_as_old_as_it_may_be_and_its_head_is_short():
-    now = [1000.0]
-    kept = {}
-
-    class Cache:
-        get = staticmethod(kept.get)
-
-        @staticmethod
-        def set(key, value, timeout):
-            kept[key] = value
-
-    records = Records(Cache, parse, 1.0, clock=lambda: now[0])
-    records.keep("k", "first", b"[]")
-    now[0] += 1.0
-    assert records.find("k", 1.0).age == 1.0
-    now[0] += 0.1
-    assert records.find("k", 1.0) is None
-    kept["k"] = b'[1, "first", 1000.0' + b" " * 990 + b"]\n[]"
-    assert records.find("k", 10.0) is None
-    kept["k"] = b'[1, "first", 1000.0] x\n[]'
-    assert records.find("k", 10.0) is None
 
 
 # --- gateway ---

@@ -159,7 +159,7 @@ def test_what_stands_in_no_table_is_an_error():
 
 def test_lines_carry_fields_and_do_not_flood(rapidapi, client, caplog):
     clock = Clock()
-    client._events._clock = clock
+    client._events._clock = clock  # the client takes no clock
     rapidapi.fail("tiktok-scraper7", 404)
     with caplog.at_level(logging.INFO, "rapidfailover"):
         for _ in range(50):

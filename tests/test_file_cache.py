@@ -1,6 +1,7 @@
 """Last good copies in files: shared by processes, whole or not at all, and never in the way."""
 
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ import pytest
 from conftest import NO_RETRY
 
 from rapidfailover import FailoverClient, FileCache
+from rapidfailover.records import key_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -268,3 +270,20 @@ def test_it_serves_the_client_and_the_next_process(rapidapi, directory):
 def test_it_holds_at_least_one_entry(directory):
     with pytest.raises(ValueError):
         FileCache(directory, max_entries=0)
+
+
+def test_keys_may_hold_anything(tmp_path):
+    cache = FileCache(tmp_path)
+    cache.set("\udcff", b"1", 1)
+    assert cache.get("\udcff") == b"1"
+    assert key_of("p", "/x", "\udcff") != key_of("p", "/x", "")
+    assert key_of("p", "/x", "q") == "rapidfailover:1:" + hashlib.sha256(b"p\0/x\0q").hexdigest()
+    with pytest.raises(ValueError, match="^max_entries is positive$"):
+        FileCache(tmp_path, 0)
+
+
+def test_what_a_file_cache_could_not_keep_is_said_once_with_its_place(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    FileCache(tmp_path / "file").set("k", b"1")
+    assert [record.getMessage().startswith(f"an entry could not be kept in {tmp_path / 'file'}: ") for record in caplog.records] == [True]
+    assert FileCache(tmp_path)._max_entries == 1024

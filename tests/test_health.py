@@ -123,7 +123,7 @@ def test_a_platform_that_is_named_twice_is_asked_once(rapidapi, client):
 
 
 def test_a_bug_of_ours_is_not_swallowed_in_a_thread(client, monkeypatch):
-    monkeypatch.setattr(client._transport, "ask", lambda *args: 1 / 0)
+    monkeypatch.setattr(client._transport, "ask", lambda *args: 1 / 0)  # a bug of ours, wherever
     with pytest.raises(ZeroDivisionError):
         client.check_provider_health(["youtube"])
 
@@ -170,15 +170,15 @@ def test_one_that_is_held_or_that_answered_a_call_within_the_interval_is_not_ask
     client = make_client(registry)
     registry.hold("tiktok", "tiktok-feature", 3600)
     client.call("tiktok", "/user/info", {"unique_id": "ada"})
-    client._interval = 300.0
+    client._interval = 300.0  # no thread of its own: the test is the thread
     del rapidapi.requests[:]
     clock.tick(299)
-    client._monitor._check()
+    client._monitor._check()  # what that thread does at each interval
     assert "tiktok-scraper7" not in asked(rapidapi) and "tiktok-feature" not in asked(rapidapi)
     assert "tiktok-tikwm" in asked(rapidapi)
     del rapidapi.requests[:]
     clock.tick(1)
-    client._monitor._check()
+    client._monitor._check()  # what that thread does at each interval
     assert asked(rapidapi) == ["tiktok-scraper7"]  # the others answered the probe a second ago
 
 

@@ -40,7 +40,7 @@ PACKAGE, TESTS = Path(rapidfailover.__file__).parent, Path(__file__).parent
 
 @pytest.fixture(autouse=True)
 def nothing_was_said_before():
-    pool._say_coarser.cache_clear()
+    pool._say_coarser.cache_clear()  # said once in a process
 
 
 def coarser(caplog):
@@ -48,7 +48,7 @@ def coarser(caplog):
 
 
 @pytest.mark.filterwarnings("ignore:.*unclosed.*", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("owner, name", pool._LEANT_ON, ids=[f"{owner.__name__}.{name}" for owner, name in pool._LEANT_ON])
+@pytest.mark.parametrize("owner, name", pool._LEANT_ON, ids=[f"{owner.__name__}.{name}" for owner, name in pool._LEANT_ON])  # the list that is tested
 def test_what_is_not_there_costs_precision_and_no_bare_error(owner, name, monkeypatch, caplog):
     """urllib3 itself may need it: that is then an attempt that failed."""
     monkeypatch.delattr(next(one for one in getattr(owner, "__mro__", [owner]) if name in vars(one)), name)
@@ -189,13 +189,13 @@ def test_a_kept_connection_that_was_closed_meanwhile_is_nobodys_fault():
 
 def test_a_request_that_is_sent_again_takes_no_other_kept_connection():
     """The server may have closed that one too; another thread may have put it there in between."""
-    with keeping(9) as upstream, pool._Pool("127.0.0.1", upstream.port) as kept:
+    with keeping(9) as upstream, pool._Pool("127.0.0.1", upstream.port) as kept:  # our pool, without a client
         assert kept.urlopen("GET", "/").status == 200
         budget = connection.Budget(time.monotonic() + 5, 100, None)
         token = connection.under_way.set(budget)
         budget.fresh = True
         try:
-            assert kept._get_conn().sock is None
+            assert kept._get_conn().sock is None  # urllib3's own name
         finally:
             connection.under_way.reset(token)
 
@@ -212,7 +212,7 @@ def test_an_answer_that_is_over_holds_no_socket():
     """Not even where somebody holds the answer: a traceback, say."""
     here, there = socket.socketpair()
     with there:
-        file = connection._File(connection._Raw(here), 8192)
+        file = connection._File(connection._Raw(here), 8192)  # the file alone, without an answer
         here.close()
         assert here.fileno() >= 0  # the answer is still to be read
         file.close()

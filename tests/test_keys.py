@@ -147,7 +147,7 @@ def test_a_straggler_whose_401_was_for_the_old_key_uses_the_new_one(rapidapi, ma
     results = []
     slow.start()
     time.sleep(0.1)
-    rapidapi._host("tiktok-scraper7").delay = 0.0
+    rapidapi._host("tiktok-scraper7").delay = 0.0  # at once, while a request waits
     client.call(*USER)
     assert runs == [KEY] and not results
     slow.join(10)

@@ -86,7 +86,7 @@ def test_all_is_what_the_package_offers():
     assert len(set(rapidfailover.__all__)) == len(rapidfailover.__all__)
     for name in rapidfailover.__all__:
         assert getattr(rapidfailover, name) is not None
-    assert set(rapidfailover.__all__) == {*rapidfailover._MODULES, "registry"} and set(rapidfailover.__all__) <= set(dir(rapidfailover))
+    assert set(rapidfailover.__all__) == {*rapidfailover._MODULES, "registry"} and set(rapidfailover.__all__) <= set(dir(rapidfailover))  # the table that is tested
     contract = {
         "call_with_failover", "call", "check_provider_health", "FileCache", "get_tiktok_user", "get_instagram_profile", "get_youtube_video",
         "get_twitter_user", "get_linkedin_profile", "configure", "default_client", "registry", "FailoverClient",
@@ -103,7 +103,7 @@ def test_the_version_is_a_literal_and_the_changelog_is_there():
 
 
 def test_the_tree_fits_a_screen():
-    for function in (FailoverClient.call, FailoverClient._decide):
+    for function in (FailoverClient.call, FailoverClient._decide):  # the tree that is measured
         assert len(inspect.getsource(function).splitlines()) <= 60
 
 
@@ -452,3 +452,29 @@ def test_no_module_uses_a_private_name_of_another(module):
             of_itself = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls") or isinstance(node.value, ast.Call) \
                 and getattr(node.value.func, "id", "") == "super"
             assert of_itself or node.attr in own | {"_replace", "_fields", "_getframe"}, node.attr  # the standard library's own
+
+
+TESTED_IN = {  # the modules that a test file is about, where it is more than its own name
+    "test_coalesce": {"flights"}, "test_file_cache": {"cache"}, "test_processes": {"fork"},
+    "test_redis": {"fleet", "link", "mirror", "outbox"}, "test_sqlite": {"sqlite_file"},
+    "test_stores": {"fleet", "link", "mirror", "redis", "sharing", "sqlite"},
+}
+NOBODYS = {"_replace", "_exit", "_getframe", "_original_response"}  # the standard library's, urllib3's
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_a_test_uses_no_private_name_of_a_module_that_it_is_not_about_unless_a_comment_says_why(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    about = TESTED_IN.get(path.stem, set()) | {path.stem.replace("test_", "")}
+    sources = [PACKAGE / f"{module}.py" for module in about if module in MODULES]
+    own = NOBODYS.union(*(re.findall(r"\b_[a-z]\w*", source.read_text(encoding="utf-8")) for source in sources))
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rapidfailover"):
+            used = {alias.name for alias in node.names} if node.module.split(".")[-1] not in about else set()
+        elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+            used = {node.attr}
+        else:
+            continue
+        if any(re.match("_[^_]", name) for name in used - own):
+            here, before = lines[node.lineno - 1], lines[node.lineno - 2]
+            assert "  # " in here or before.lstrip().startswith("#"), f"{path.name}:{node.lineno}: {here.strip()}"

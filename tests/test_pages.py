@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from conftest import NO_RETRY
+from conftest import NO_RETRY, forget_default_client
 from local_host import LocalHost
 
 import rapidfailover
@@ -194,4 +194,4 @@ def test_the_module_has_it_on_the_default_client(two):
     try:
         assert len(list(rapidfailover.pages("own", "/posts", limit=2))) == 2 == len(first.asked)
     finally:
-        rapidfailover.api._default.client = rapidfailover.api._default.registry = None
+        forget_default_client()

@@ -268,14 +268,14 @@ def test_the_monitor_leaves_a_provider_with_little_left_alone(rapidapi, make_cli
     client = make_client(registry)
     rapidapi.quota("yt-api", 50, limit=500)
     client.call("youtube", *CALLS["youtube"])
-    client._interval = 300.0
+    client._interval = 300.0  # no thread of its own: the test is the thread
     clock.tick(301)
-    client._monitor._check()
+    client._monitor._check()  # what that thread does at each interval
     assert len(rapidapi.requests) == 1
     rapidapi.quota("yt-api", 51, limit=500)
     client.call("youtube", *CALLS["youtube"])
     clock.tick(301)
-    client._monitor._check()
+    client._monitor._check()  # what that thread does at each interval
     assert len(rapidapi.requests) == 3
     assert client.check_provider_health(["youtube"])["youtube"]["yt-api"]["status"] == "healthy"  # asked for by name
 

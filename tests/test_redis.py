@@ -326,12 +326,12 @@ def test_many_copies_go_in_pieces_and_one_that_is_too_much_for_the_link_is_given
     own_server.kill()
     until(lambda: "own memory" in state(client)["store"])
     for number in range(40):
-        client._records.keep(f"k{number}", "a", b"x" * 100_000)
+        client._records.keep(f"k{number}", "a", b"x" * 100_000)  # many copies without as many calls
     for _ in range(30):
-        client._records.keep("same", "a", b"x" * 1_000_000)
+        client._records.keep("same", "a", b"x" * 1_000_000)  # many copies without as many calls
     assert client.registry.sharing._outbox.size < 6_000_000  # the last of each key
     for number in range(40):
-        client._records.keep(f"more{number}", "a", b"x" * 1_000_000)
+        client._records.keep(f"more{number}", "a", b"x" * 1_000_000)  # many copies without as many calls
     assert client.registry.sharing._outbox.size < 17_000_000
     own_server.start()
     until(lambda: not client.registry.sharing._outbox)
@@ -493,7 +493,7 @@ def test_tls_a_password_and_a_unix_socket(tmp_path, worker):
             assert "password" not in state(one)["store"]
     server = RedisServer(tmp_path, "--tls-cert-file", str(tmp_path / "cert.pem"), "--tls-key-file", str(tmp_path / "key.pem"),
                          "--tls-ca-cert-file", str(tmp_path / "ca.pem"), "--tls-auth-clients", "no")
-    server._command += ["--tls-port", str(server.port), "--port", "0"]
+    server._command += ["--tls-port", str(server.port), "--port", "0"]  # of the tests' own server
     with server:
         until(lambda one=worker(f"rediss://localhost:{server.port}?ssl_ca_certs={tmp_path / 'ca.pem'}"): state(one)["store"] == "shared")
         until(lambda one=worker(f"rediss://localhost:{server.port}"): "ConnectionError" in state(one)["store"])  # nobody we trust

@@ -264,7 +264,7 @@ def test_the_request_keeps_what_was_asked_whatever_the_caller_does_with_its_para
         client.call("tiktok", "/user/info", params)
     params["unique_id"].append("bob")
     params["more"] = 1
-    entry, = client._refreshes._entries.values()
+    entry, = client._refreshes._entries.values()  # what is queued is told by number only
     assert entry.request == ("tiktok", "/user/info", {"unique_id": ["ada"]})
 
 

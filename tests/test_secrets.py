@@ -70,7 +70,7 @@ def test_no_echo_of_the_key_is_told(tell_all, caplog, capfd, tmp_path, echo):
                     told = mouth(client.call("raw", "/thing", {"q": "1"}))
                 except FailoverError as error:
                     told = mouth(error)
-                told += [repr(client), repr(vars(client)), repr(client._transport._sessions), repr(memory._entries)]
+                told += [repr(client), repr(vars(client)), repr(client._transport._sessions), repr(memory._entries)]  # whatever somebody may print
     assert KEY.encode() in upstream.received[0]  # it went out
     told += [caplog.text, *capfd.readouterr(), repr(registry.snapshot()), *map(repr, handed)]
     told += [repr([record.__dict__ for record in caplog.records])]

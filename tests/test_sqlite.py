@@ -158,7 +158,7 @@ def test_an_eviction_costs_the_same_among_many_as_among_few(path, unhurried, wor
 
 def test_circuits_are_bounded_and_the_latest_stay(path, unhurried, worker, monkeypatch):
     monkeypatch.setattr("rapidfailover.sqlite._MOST", 50)
-    at = worker(SQLiteStore(path)).registry.sharing._server
+    at = worker(SQLiteStore(path)).registry.sharing._server  # the file, without a registry
     for number in range(200):
         at.change(b"p\0%d" % number, b"", b"x" * 9)
     with database(path) as connection:

@@ -143,7 +143,7 @@ def test_a_cold_worker_serves_the_fleets_last_good_copy_and_keeps_it(server, unh
     assert result.stale and result.provider == FIRST and 0.9 < result.age < 5 and result.data["data"]["user"]["uniqueId"] == "ada"
     registry = cold.registry
     registry.sharing = OwnMemory(registry)
-    cold._records._copies = OwnCopies()
+    cold._records._copies = OwnCopies()  # as if it had no store, while others do
     assert cold.call(*ADA).age > result.age  # its own by now
 
 
@@ -467,7 +467,7 @@ def test_what_others_tell_of_makes_room_only_for_what_can_be_ours(server, unhurr
     assert all(endpoint[1:].isdigit() for endpoint in state(client)["endpoints"])
     assert set(client.registry.snapshot()["tiktok"]) == {FIRST, SECOND, THIRD} and "theirs" not in client.registry.snapshot()
     client.registry.serving("tiktok", "/user/info")
-    assert client.call(*ADA).provider == FIRST and "/user/info" in client.registry._platforms["tiktok"][FIRST].endpoints
+    assert client.call(*ADA).provider == FIRST and "/user/info" in client.registry._platforms["tiktok"][FIRST].endpoints  # what is dropped is told nowhere
 
 
 def test_what_is_known_of_a_provider_that_joins_later_counts_for_it(server, unhurried, worker):

@@ -242,7 +242,7 @@ def test_an_interrupted_trial_is_free_at_once_even_while_the_interrupt_is_looked
         registry.mark_error("tiktok", "tiktok-scraper7")
     clock.tick(900)
     with monkeypatch.context() as patch:
-        patch.setattr(client._transport, "ask", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(client._transport, "ask", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))  # an interrupt at a moment that no signal can hit
         with pytest.raises(KeyboardInterrupt) as caught:
             client.call("tiktok", "/user/info", {"unique_id": "ada"})
     assert client.call("tiktok", "/user/info", {"unique_id": "ada"}).provider == "tiktok-scraper7"

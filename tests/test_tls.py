@@ -217,7 +217,7 @@ def test_a_context_that_the_pool_was_given_is_used(world, loads):
     peer = Peer(world, tls(world))
     with client_of(peer.provider()) as client:
         ask(client)
-        session, = client._transport._sessions.values()
+        session, = client._transport._sessions.values()  # the pools, to look at their contexts
         adapter = session.get_adapter("https://x")
         adapter.init_poolmanager(4, 64, ssl_context=given)
         for number in range(3):
@@ -247,7 +247,7 @@ def test_a_forked_child_makes_a_context_of_its_own(world, loads):
     peer = Peer(world, tls(world))
     with client_of(peer.provider()) as client:
         ask(client)
-        contexts = client._transport._contexts
+        contexts = client._transport._contexts  # how many there are is told nowhere
         before = dict(contexts._shared)
         pid = os.fork()
         if pid == 0:
@@ -300,7 +300,7 @@ def test_a_server_that_fails_at_what_it_should_resume_is_not_asked_for_it_twice(
         hello = connection.recv(65536, 2)  # MSG_PEEK
         if failing and b"\x00\x29" in hello[-600:]:  # the extension pre_shared_key, which is the last one
             return
-        plain._serve(connection)
+        plain._serve(connection)  # of the tests' own server
 
     plain = Peer(world, tls(world))
     plain.port = world.upstream(accepted=serve).port

@@ -493,7 +493,7 @@ def test_a_warm_burst_of_128_threads_opens_no_connection():
 def test_each_provider_has_a_pool_of_its_own(rapidapi, client):
     for platform, endpoint, params in [("tiktok", "/user/info", {"unique_id": "a"}), ("youtube", "/video/info", {"id": "b"})]:
         client.call(platform, endpoint, params)
-    assert sorted(client._transport._sessions) == [("tiktok", "tiktok-scraper7"), ("youtube", "yt-api")]
+    assert sorted(client._transport._sessions) == [("tiktok", "tiktok-scraper7"), ("youtube", "yt-api")]  # which pools there are is told nowhere
 
 
 # --- what comes after, before and instead ---
@@ -754,7 +754,7 @@ def test_a_client_that_is_dropped_leaves_no_connection_open():
     with answering(right) as upstream:
         client = FailoverClient(ProviderRegistry({"raw": [upstream.provider()]}), api_key=KEY, refresh=False)
         client.call("raw", "/thing", {"q": "1"})
-        connections = [sock for sock in open_sockets._all if sock.fileno() >= 0 and sock.getpeername()[1] == upstream.port]
+        connections = [sock for sock in open_sockets._all if sock.fileno() >= 0 and sock.getpeername()[1] == upstream.port]  # which sockets are open is told nowhere
         assert len(connections) == 1
         del client
         gc.collect()
