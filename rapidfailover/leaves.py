@@ -47,8 +47,8 @@ class Leaves(Directory):
             self._release(visit.leave)
 
     def _place(self, member: Member, lease: float, insist: bool = False) -> object | None:
-        """Among those who are asking it; None where others are about to find out whether it answers
-        at all.
+        """Among those who are asking it; None where others are about to find out whether it takes
+        one more.
 
         It frees itself when the call is over, for an interrupt can arrive anywhere.
         """
@@ -57,7 +57,7 @@ class Leaves(Directory):
             if member.is_crowded(now) and not insist:
                 return None
             place = object()
-            member.under_way[place] = now + lease
+            member.under_way[place], member.asked_at = now + lease, now
             return place
 
     def _use(self, serving: Serving) -> None:

@@ -19,6 +19,8 @@ _ENDPOINTS = 64  # of a provider, whose circuits are kept
 _ANSWERS = 1000  # of a provider, whose times are remembered
 _MOMENT = 0.05  # seconds between two looks at whether the one that goes first after a hold is back
 _UNPROVEN = 3  # requests at once to a provider that has yet to show that it answers
+_KNOWN = 8  # answers after which a provider is taken to bear as many at once as there are
+_NEXT = 0.25  # seconds after which one more may follow, before that
 
 
 class Slot:
@@ -60,6 +62,7 @@ class Member(Slot):
     __slots__ = (
         "answered",
         "answered_at",
+        "asked_at",
         "enabled",
         "endpoints",
         "latency",
@@ -82,6 +85,7 @@ class Member(Slot):
         self.latency: float | None = None  # seconds, of the last success
         self.enabled = provider.enabled
         self.answered_at: float | None = None
+        self.asked_at = 0.0  # when the latest leave was given
         self.endpoints: OrderedDict[str, Slot] = OrderedDict()  # those in use, the latest last
 
     def pace(self, now: float) -> Pace | None:
@@ -106,12 +110,23 @@ class Member(Slot):
         self.quota, self.learned, self.learned_at = Quota(told_at=now), None, now
 
     def is_crowded(self, now: float) -> bool:
-        """Whether so many are asking it as may at once, while it has yet to show that it
-        answers.
+        """Whether so many are asking it as may at once.
+
+        As many as its plan has left: what is under way counts as used. Few while it has yet to
+        show that it answers, and as many as it has answered while it is new: the first request
+        tells whether a second is one too many.
         """
-        if self.answered_at is not None and self.circuit.is_healthy():
+        remaining = None if self.provider.overage else self.quota.remaining(now)
+        is_proven = self.answered_at is not None and self.circuit.is_healthy()
+        is_new = len(self.answered) < _KNOWN and self.rate is None and self.learned is None
+        if is_proven and not is_new and remaining is None:  # the healthy call
             return False
-        return len([over_at for over_at in self.under_way.values() if over_at > now]) >= _UNPROVEN
+        asking = len([over_at for over_at in self.under_way.values() if over_at > now])
+        if remaining is not None and asking >= remaining:
+            return True
+        if is_new and asking >= max(len(self.answered), 1) and now - self.asked_at < _NEXT:
+            return True
+        return not is_proven and asking >= _UNPROVEN
 
     def slot(self, endpoint: str) -> Slot:
         """The endpoint's.

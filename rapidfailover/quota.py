@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 __all__ = ["Quota"]
 
+_WHOLE = 2.0  # seconds by which two tellings of one reset differ, since they come in whole ones
 _UNTOLD_RESET = 3600.0  # seconds for which a quota without a reset is believed
 
 
@@ -23,6 +24,18 @@ class Quota(NamedTuple):
     def is_known(self) -> bool:
         """Whether any answer told something of it."""
         return self[:3] != (None, None, None)
+
+    def then(self, told: Quota, now: float, took: float) -> Quota:
+        """As an answer tells it that took so long.
+
+        Of two that were under way together, and until the same reset, the one with less left
+        knows more.
+        """
+        left, later = told.left, told._replace(told_at=now).renewed_in(now) - self.renewed_in(now)
+        if left is not None and self.left is not None:
+            if self.told_at > now - took and abs(later) < took + _WHOLE:
+                left = min(left, self.left)
+        return told._replace(left=left, told_at=now)
 
     def renewed_in(self, now: float) -> float:
         """Seconds until its reset; 0.0 after that, and where nothing is known."""

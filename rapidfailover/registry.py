@@ -97,7 +97,7 @@ class ProviderRegistry(Checkups):
                 member.learn(verdict.window, now)
                 self.sharing.note(member)
             if verdict.quota.is_known():
-                member.quota = verdict.quota._replace(told_at=now)
+                member.quota = member.quota.then(verdict.quota, now, verdict.took)
                 self.sharing.note(member)
             if not verdict.fault and verdict.hold is None:
                 member.answered_at = now

@@ -126,7 +126,9 @@ def test_refresh_key_runs_once_however_many_threads_saw_the_401(rapidapi, make_c
         return NEW
 
     client = make_client(refresh_key=refresh_key, coalesce=False)
-    rapidapi.fail("tiktok-scraper7", 401, times=3)  # so many find out whether it answers, the others wait for them
+    for _ in range(8):  # so that all may ask at once
+        client.call(*USER)
+    rapidapi.fail("tiktok-scraper7", 401, times=16)
 
     def work(number):
         everybody_asked.wait()

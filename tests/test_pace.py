@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from conftest import KEY, NO_RETRY, Clock, Upstream, http, in_threads
@@ -20,6 +21,8 @@ from rapidfailover import (
     ProviderRegistry,
 )
 from rapidfailover.pace import Pace, learned
+from rapidfailover.quota import Quota
+from rapidfailover.verdicts import Verdict
 
 
 class Limited:
@@ -108,6 +111,30 @@ def test_names_in_a_row_meet_one_429_and_none_where_the_rate_is_set():
             assert names(client, 4) == {"raw": 4}
             assert host.refused <= refused
             assert client.registry.snapshot()["p"]["raw"]["pace"] == [1, 1.0]
+
+
+@pytest.mark.slow
+def test_threads_meet_one_429_too():
+    """The first request to a provider goes alone for a moment: it tells whether the others may follow."""
+    for seconds in (0.3, 1.0):
+        with Limited(seconds) as host, client_of(host.upstream.provider(), max_wait=20.0) as client:
+            assert names(client, 8, threads=8) == {"raw": 8}
+            assert host.refused <= 1
+
+
+def test_a_first_request_that_hangs_keeps_the_others_for_a_moment_only():
+    number = iter(range(100))
+
+    def answer(connection):
+        if not next(number):
+            time.sleep(1.0)
+        connection.sendall(http())
+
+    with Upstream(answer) as upstream, client_of(upstream.provider(), timeout=2.0) as client:
+        began = time.monotonic()
+        with ThreadPoolExecutor(3) as pool:
+            took = sorted(pool.map(lambda q: (client.call("p", "/u", {"q": q}), time.monotonic() - began)[1], range(3)))
+        assert took[0] < 0.8 and took[1] < 0.8 <= took[2]
 
 
 @pytest.mark.slow
@@ -207,6 +234,64 @@ def test_a_soft_limit_is_not_overdrawn():
         with Upstream(answer) as upstream, client_of(upstream.provider(overage=overage)) as client:
             assert names(client, 10)["raw"] == sent == len(upstream.received)
             assert client.registry.snapshot()["p"]["raw"]["requests"] == sent
+
+
+class Metered:
+    """A plan with so many requests left, told in headers; each answer takes a moment, and the later ones come sooner."""
+
+    def __init__(self, left, count):
+        self.left, self.sent, self.lock = left, 0, threading.Lock()
+        self.waits = [0.02 * (number % 4) for number in range(count, 0, -1)]
+        self.upstream = Upstream(self.answer)
+
+    def answer(self, connection):
+        with self.lock:
+            self.left, self.sent, wait = self.left - 1, self.sent + 1, self.waits[self.sent]
+            headers = {"X_RateLimit_Requests_Remaining": str(max(self.left, 0)), "X_RateLimit_Requests_Reset": "1000"}
+        time.sleep(wait)
+        connection.sendall(http(**headers))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.upstream.__exit__()
+
+
+@pytest.mark.parametrize("overage", [False, True])
+def test_what_is_under_way_counts_as_used(overage):
+    """And all that is left is used, however the answers overtake each other."""
+    with Metered(20, 60) as host, client_of(host.upstream.provider(overage=overage)) as client:
+        ended = names(client, 40, threads=8)
+        assert ended["raw"] == (40 if overage else 20) == host.sent
+        assert overage or ended["NoProvidersAvailable"] == 20
+
+
+def test_as_many_names_as_are_left_are_all_answered():
+    for _ in range(5):
+        with Metered(24, 60) as host, client_of(host.upstream.provider()) as client:
+            assert names(client, 24, threads=8) == {"raw": 24}
+
+
+def test_answers_that_overtake_each_other_leave_the_smallest_quota():
+    """One that was sent before another was answered knows nothing newer; a later one does: a plan may be raised."""
+    clock = Clock()
+    registry = ProviderRegistry({"p": [ProviderConfig("a", "a.example", 1)]}, clock=clock)
+
+    def answered(left, took, reset=1000.0):
+        serving = registry.serving("p", "/u")
+        with closing(registry.visits(serving, lambda: 10.0)) as visits:
+            registry.report(next(visits), Verdict(took=took, quota=Quota(500, left, reset)))
+        return registry.snapshot()["p"]["a"]["quota"]["remaining"]
+
+    assert answered(7, 0.5) == 7
+    clock.tick(0.1)
+    assert answered(9, 0.3) == 7
+    assert answered(5, 0.3) == 5
+    clock.tick(1.0)
+    assert answered(400, 0.3) == 400
+    assert answered(1, 0.3, 5.0) == 1
+    assert answered(499, 0.3, 86400.0) == 499  # of the next day: it was renewed in between
 
 
 # --- a timeout of its own ---
