@@ -9,7 +9,8 @@ import threading
 import time
 from contextlib import contextmanager
 
-PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
+# REDIS_SERVER: another one, valkey-server for instance
+PROGRAM = os.environ.get("REDIS_SERVER") or shutil.which("redis-server") or shutil.which("valkey-server")
 
 
 class RedisServer:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -536,6 +537,45 @@ def test_a_cluster_that_is_down_when_the_app_starts_is_shared_when_it_is_up(tmp_
         assert all(second.call("tiktok", "/user/info", {"unique_id": name}).stale for name in ("ada", "grace", "alan"))
         for client in (first, second):
             client.close()
+
+
+class SentinelServer(RedisServer):
+    """Watches a primary, and has another take its place as soon as it is gone for half a second."""
+
+    def __init__(self, folder, primary):
+        super().__init__(folder)
+        config = Path(folder, "sentinel.conf")
+        config.write_text(f"""sentinel monitor main 127.0.0.1 {primary.port} 1
+sentinel down-after-milliseconds main 500
+sentinel failover-timeout main 2000
+""")
+        self._command[1:1] = [str(config), "--sentinel"]
+
+
+def test_behind_sentinel_it_goes_on_at_the_server_that_took_the_others_place(tmp_path, worker, rapidapi, unhurried):
+    from redis.sentinel import Sentinel
+    folders = [tmp_path / name for name in ("primary", "replica", "sentinel")]
+    for folder in folders:
+        folder.mkdir()
+    with RedisServer(folders[0]) as primary:
+        with RedisServer(folders[1], "--replicaof", "127.0.0.1", str(primary.port)) as replica, SentinelServer(folders[2], primary) as sentinel:
+            until(lambda: redis.Redis(port=replica.port).info("replication")["master_link_status"] == "up", 20)
+            until(lambda: redis.Redis(port=sentinel.port).info("sentinel")["master0"]["slaves"] == 1, 20)  # it looks every ten seconds
+            watch = Sentinel([("127.0.0.1", sentinel.port)], socket_timeout=1.0)
+            first, second = (worker(RedisStore(watch.master_for("main", socket_timeout=1.0))) for _ in range(2))
+            first.registry.mark_error("tiktok", FIRST)
+            until(lambda: state(second)["error_count"] == 1)
+            first.call(*ADA)  # which also leaves a copy
+            primary.kill()
+            for provider in (FIRST, SECOND, THIRD):
+                rapidapi.fail(provider, 503)
+            assert first.call(*ADA).stale  # meanwhile from its own memory
+            until(lambda: {state(first)["store"], state(second)["store"]} == {"shared"}, 30)
+            first.registry.hold("tiktok", SECOND, 300.0)
+            until(lambda: second.registry.snapshot()["tiktok"][SECOND]["hold_until"] is not None)
+            assert second.call(*ADA).stale
+            first.close()
+            second.close()
 
 
 def test_the_commands_of_the_docs_are_enough_for_a_user_and_each_that_is_missing_is_told(own_server, unhurried):
