@@ -82,11 +82,15 @@ class SlowLink:
         while True:
             try:
                 ours = self._listener.accept()[0]
-                self._sockets.append(ours)
-                theirs = socket.create_connection(("127.0.0.1", self._port))
-                self._sockets.append(theirs)
             except OSError:
                 return
+            self._sockets.append(ours)
+            try:
+                theirs = socket.create_connection(("127.0.0.1", self._port))
+            except OSError:  # as a server that is away refuses it
+                ours.close()
+                continue
+            self._sockets.append(theirs)
             for one, other in ((ours, theirs), (theirs, ours)):
                 threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
 

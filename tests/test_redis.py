@@ -1,24 +1,30 @@
 """A fleet on a real redis-server: what workers share, and that nothing of it can fail or delay a call."""
 
+import collections
 import json
 import logging
+import os
 import pickle
 import re
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import trustme
+from conftest import KEY, NO_RETRY, Upstream, http
 from faults import Heartbeat
 from redis_server import PROGRAM, RedisServer, SlowLink
 from workers import ADA, FIRST, ROOT, SECOND, THIRD, Counted, processes, state, until
 
-from rapidfailover import AllProvidersFailed, FailoverClient
+from rapidfailover import AllProvidersFailed, FailoverClient, ProviderRegistry
 
 redis = pytest.importorskip("redis", reason="redis-py is not installed")
 if not PROGRAM:
@@ -237,6 +243,91 @@ def test_sixteen_clients_while_redis_is_killed_and_restarted_three_times(own_ser
                     workers[0].ask("ask", 0.01, 0.0, 10, 1)
                 for one in workers:
                     until(lambda: one.ask("state")["bad"]["circuit"] == "open" and one.ask("state")["bad"]["store"].startswith("shared"))
+
+
+def memory():
+    """Bytes that this process holds."""
+    with open("/proc/self/statm", encoding="ascii") as pages:
+        return int(pages.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def outages(server, link, seconds):
+    """What may befall Redis, by name: each lasts so long, and is over when it returns."""
+    admin = redis.Redis(port=server.port)
+
+    def killed():
+        server.kill()
+        time.sleep(seconds)
+        server.start()
+
+    def frozen():
+        with server.frozen():
+            time.sleep(seconds)
+
+    def slow():
+        link.latency = 0.1
+        time.sleep(seconds)
+        link.latency = 0.0
+
+    def full():
+        admin.config_set("maxmemory", "1mb")
+        time.sleep(seconds)
+        admin.config_set("maxmemory", "0")
+
+    def emptied():
+        for _ in range(6):
+            admin.flushall()
+            time.sleep(seconds / 6)
+
+    def restarted():
+        for _ in range(6):
+            server.kill()
+            server.start()
+            time.sleep(seconds / 6)
+
+    return {each.__name__: each for each in (killed, frozen, slow, full, emptied, restarted)}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="what a process holds is told elsewhere here")
+def test_sixteen_clients_through_every_outage_of_redis(own_server):
+    """No call fails for it, and none is more than 100 ms later than without. OUTAGE_SECONDS: of each."""
+    seconds, turn = float(os.environ.get("OUTAGE_SECONDS", 1.5)), iter(range(10**9))
+    now, took, over = ["calm"], collections.defaultdict(list), threading.Event()
+
+    def flaky(connection):
+        connection.sendall(http() if next(turn) % 7 < 4 else http(b"{}", "503 Service Unavailable"))
+
+    def work(client, number):
+        while not over.is_set():
+            when, began = now[0], time.monotonic()
+            assert not client.call("p", "/u", {"q": number % 50}).stale
+            took[when].append(time.monotonic() - began - heartbeat.hiccups(began))
+            number += 1
+            time.sleep(0.05)
+
+    with Upstream(flaky) as first, Upstream(http()) as second, SlowLink(own_server.port) as link, Heartbeat() as heartbeat:
+        def client():
+            registry = ProviderRegistry({"p": [first.provider("first", 1), second.provider("second", 2)]}, cooldown=0.5, max_cooldown=1.0)
+            return FailoverClient(registry, api_key=KEY, matrix=NO_RETRY, refresh=False, store=RedisStore(link.url))
+
+        with ThreadPoolExecutor(16) as pool, ExitStack() as stack:
+            clients = [stack.enter_context(client()) for _ in range(16)]
+            working = [pool.submit(work, one, 100 * number) for number, one in enumerate(clients)]
+            stack.callback(over.set)
+            time.sleep(seconds)
+            held = memory()
+            for name, outage in outages(own_server, link, seconds).items():
+                now[0] = name
+                outage()
+                until(lambda: all(state(one, "first", "p")["store"].startswith("shared") for one in clients))
+            over.set()
+            for each in working:
+                each.result()
+            grown = memory() - held
+    slowest = {name: round(max(times), 3) for name, times in took.items()}
+    print(f"{sum(map(len, took.values()))} calls, slowest in seconds: {slowest}; memory + {grown / 1e6:.1f} MB")
+    assert len(slowest) == 7 and max(slowest.values()) < slowest["calm"] + 0.1, slowest
+    assert grown < 20e6
 
 
 @pytest.mark.parametrize("by", [lambda server: server.url, lambda server: RedisStore(redis.Redis(port=server.port))],

@@ -24,8 +24,8 @@ def until(holds, seconds=30.0):
     raise AssertionError(f"not within {seconds} s")
 
 
-def state(client, provider=FIRST):
-    return client.registry.snapshot()["tiktok"][provider]
+def state(client, provider=FIRST, platform="tiktok"):
+    return client.registry.snapshot()[platform][provider]
 
 
 WORKER = """
