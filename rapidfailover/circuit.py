@@ -27,8 +27,7 @@ class Ticket(NamedTuple):
     trial: bool = False  # the one request of a circuit that is not closed
     early: bool = False  # sent before the cooldown was over: its failure changes nothing
     limits: int = 0  # how many rate limits there had been when it was given out
-    # for a call that gives more time than those for which the circuit is open
-    patient: bool = False
+    patient: bool = False  # of a call that gives more time than those that it is open for
     held: float | None = None  # when the hold ended after which it goes first
 
 
@@ -37,9 +36,9 @@ class Asker(NamedTuple):
 
     seconds: float = 0.0  # that the call gives the provider
     early: bool = False  # it may try an open circuit before its cooldown is over
-    # of a call for which there is nobody else: its first trial comes at once, but for the
+    # a hash of what is asked by a call for which there is nobody else: its first early trial comes
+    # at once, but for the question that opened the circuit. 0: the refresh worker, which waits
     question: int = 0
-    # question that opened the circuit. 0: the refresh worker, which waits its time
     is_told: bool = False  # the seconds were given with the call, and go before the provider's own
     background: bool = False  # nobody waits for the answer: it takes no turn from those who do
 
