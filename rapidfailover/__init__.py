@@ -146,7 +146,7 @@ _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 def __getattr__(name: str) -> Any:
     """A public name out of its module, or a submodule."""
     package = _sys.modules[__name__]
-    if type(package) is _Module:  # importlib's LazyLoader has put that back
+    if type(package) is _Module:  # importlib's LazyLoader has set it back
         package.__class__ = _Package
     if name == "registry":
         return _default_registry()
@@ -154,7 +154,7 @@ def __getattr__(name: str) -> Any:
         return getattr(_one_at_a_time(_MODULES[name]), name)
     if not name.startswith("_"):
         try:
-            return _import_module(f".{name}", __name__)  # who asks may be at an import too
+            return _import_module(f".{name}", __name__)  # no lock: the caller may be in an import
         except ModuleNotFoundError as missing:
             if missing.name != f"{__name__}.{name}":
                 raise
@@ -175,8 +175,8 @@ def _one_at_a_time(name: str) -> Any:
 
 
 def _renew() -> None:
-    """Until Python 3.12 threads that import at once can wait for each other for ever (gh-83065): so
-    one at a time does. A forked child has a lock of its own.
+    """Before Python 3.12, threads that import at once can wait for each other for ever (gh-83065):
+    so one thread imports at a time. A forked child gets a new lock.
     """
     global _importing
     _importing = _RLock() if _sys.version_info < (3, 12) else _nullcontext()
@@ -196,7 +196,7 @@ class _Package(_Module):
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """The import system puts a submodule here: where a public name is the same, that stays."""
+        """The import system sets each submodule here. A public name that is the same stays."""
         if name == "registry" or name not in _MODULES or not isinstance(value, _Module):
             super().__setattr__(name, value)
 
@@ -212,8 +212,8 @@ class _Package(_Module):
 
     @registry.setter
     def registry(self, given: Any) -> None:
-        """Take a user's own, in a test say; not the submodule, which the import system puts
-        here.
+        """Take a registry of the user's, for example in a test; ignore the submodule, which the
+        import system sets here.
         """
         if not isinstance(given, _Module):
             vars(self)["registry"] = given
@@ -237,7 +237,7 @@ def _imports_the_submodule(frame: _Frame) -> bool:
     for step in get_instructions(frame.f_code):
         if step.opname == "IMPORT_NAME":
             imported = step.argval
-        # where f_lasti is before Python 3.11
+        # before Python 3.11, f_lasti is at the EXTENDED_ARG
         if step.offset >= frame.f_lasti and step.opname != "EXTENDED_ARG":
             return step.opname == "IMPORT_FROM" and imported == submodule
     return False

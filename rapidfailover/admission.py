@@ -55,7 +55,7 @@ class Admission(Leaves):
             place = self._place(member, left, insist=patience is None) if is_served else None
             if is_served and place is None:
                 if patience is None or not patience.queue():
-                    waiting.remove(member)  # as long as an attempt may take
+                    waiting.remove(member)  # it queued as long as an attempt may take
                 continue
             waiting.remove(member)
             leave = (
@@ -65,7 +65,7 @@ class Admission(Leaves):
                     member, place, serving.endpoint, left, asker, insist=member in put_off
                 )
             )
-            # another has just taken its trial, or nobody can say: others first
+            # another call has the trial, or the store is slow: ask other providers first
             if is_served and leave is None:
                 if member not in put_off:
                     put_off.append(member)
@@ -139,8 +139,8 @@ class Admission(Leaves):
         return min(waits, default=0.0) or None
 
     def _ready(self, waiting: list[Member], endpoint: str, asker: Asker) -> list[Member]:
-        """Those who may be asked now, by priority; those whose quota is used up last: it costs
-        money.
+        """The providers that may be asked now, by priority; last those whose quota is used up: they
+        cost money.
         """
         with self._lock:
             now = self._clock()
@@ -153,8 +153,8 @@ class Admission(Leaves):
         return ready
 
     def _waited(self, serving: Serving, asker: Asker, patience: Patience | None) -> bool:
-        """Wait until one can be asked that is only held now, or on the way of the one that
-        goes first after that.
+        """Wait until the first hold ends, or a moment for the request that goes first after a
+        hold. False: there is nothing to wait for, or not enough time.
         """
         with self._lock:
             now = self._clock()

@@ -1,4 +1,4 @@
-"""The functions of the module, on one default client that is made at first use."""
+"""The functions of the package, which share one default client that is made at first use."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ __all__ = [
 
 
 class _Standard(float):
-    """The strategy's timeout, told apart from one that the caller gives: the client's own option
-    goes first.
+    """The strategy's timeout as the default, told apart from an equal one that the caller passes:
+    in place of the default, the client's own option counts.
     """
 
 
@@ -55,8 +55,8 @@ class _Default:
         self._lock = new_lock()
 
     def replace(self, options: dict[str, Any] | None) -> FailoverClient:
-        """A client with these options in place of the one there is; None: that one, or the
-        first.
+        """Put a client with these options in place of the current client. None: return the
+        current client, or make the first.
         """
         with self._lock:
             replaced = self.client
@@ -72,7 +72,7 @@ class _Default:
         return client
 
     def exchange(self, state: Default) -> Default:
-        """Put another client and registry in place, or none; those that were there."""
+        """Put another client and registry in place, or none; return those that were there."""
         with self._lock:
             before = (self.client, self.registry)
             self.client, self.registry = state

@@ -45,7 +45,7 @@ class Asking:
         self._share = self._fair_share()
 
     def _fair_share(self) -> float:
-        """Of what is left of the deadline."""
+        """Seconds for this provider, of what is left of the deadline."""
         left, others = self.deadline.left(), self.visit.still_to_ask - 1
         return min(self._timeout, max(left / self.visit.still_to_ask, left - _RESERVE * others))
 

@@ -1,7 +1,7 @@
-"""The same question about many things, in threads: an Answer for each as it is done.
+"""Asks the same question about many things, in threads; yields an Answer for each as it is done.
 
-Knows no client: ``ask`` is its ``call``. No thread holds the iterator, so that dropping it ends
-them.
+Knows no client: ``ask`` is the client's ``call``. No thread holds the iterator, so dropping the
+iterator ends the threads.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _FATAL = (AuthenticationFailed, MissingAPIKey, InvalidAPIKey, UnknownPlatform, I
 _REMEMBERED = 2**16  # questions, to ask duplicates once: the latest 65,536 at least; about 10 MB
 _WAITING = 4  # times the threads: how many may wait for a provider while others are taken
 _OPINIONS = (MATRIX[403].action, MATRIX[404].action, "skipped")
-_TRIES = 2  # further ones, where nobody had an answer and nobody said for how long
-_LONGEST_OUTAGE = 10  # times the patience without an answer to anything: then nothing is waited for
-_LOOK = 0.5  # seconds: the longest sleep, as an interrupt does not end one on Windows
-# seconds of waiting that an answer to another ends; a turn by the provider's pace is sooner
+_TRIES = 2  # more tries of an item, where nobody had an answer and no retry_after is known
+_LONGEST_OUTAGE = 10  # times the patience: when nobody answers for so long, no item waits any more
+_LOOK = 0.5  # seconds: the longest sleep; on Windows an interrupt does not end a sleep
+# seconds; an answer to another item ends a longer wait. A turn by the provider's pace comes sooner
 _LONG = 1.0
 _SOON = 0.05  # seconds, the shortest wait
 
@@ -115,9 +115,9 @@ def _answers(ask: Ask, source: _Source, threads: int, patience: float) -> Genera
 
 
 def _judged(done: _Done, waiting: _Waiting) -> list[Answer]:
-    """The answer, or none where the item waits for another try.
+    """The answers that are final; none where the item waits for another try.
 
-    Raises what no item would survive.
+    Raises an error that every item would meet.
     """
     item, result, problem = done
     if problem is None:
@@ -132,18 +132,18 @@ def _judged(done: _Done, waiting: _Waiting) -> list[Answer]:
 
 
 class _Source:
-    """The questions, each once. What is no params is refused and harms no other."""
+    """The questions, each once. An item that is no params is refused; the others go on."""
 
     def __init__(self, questions: Iterable[Mapping[str, Any]]) -> None:
-        # of the iterable: raised when all that it gave is answered
+        # what the iterable raised: raised again when all that it gave is answered
         self.problem: Exception | None = None
         self._questions: Iterator[Mapping[str, Any]] | None = iter(questions)
         self._seen: set[int] = set()
         self._seen_before: set[int] = set()
 
     def take(self) -> _Item | Answer | None:
-        """The next that was not asked yet, or the answer to what cannot be asked; None at the
-        end.
+        """The next question that was not asked yet, or the Answer to an item that cannot be asked;
+        None at the end.
         """
         while self._questions is not None:
             try:
@@ -174,13 +174,13 @@ class _Source:
 
 
 class _Waiting:
-    """The items that failed for want of a provider, until they are asked again."""
+    """The items that no provider could answer, until they are asked again."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._timed: list[tuple[float, int, _Item]] = []  # a heap, by when they are due
         self._number = 0
-        # wait for what is under way to show whether it goes on
+        # these wait until the calls under way show whether anybody answers
         self._others: list[tuple[_Item, FailoverError]] = []
         self._failing_since: float | None = None
 
@@ -188,13 +188,13 @@ class _Waiting:
         return len(self._timed) + len(self._others)
 
     def put(self, item: _Item, error: FailoverError) -> list[tuple[_Item, FailoverError]]:
-        """Let it wait where that is worth it, else give it back, and with it those that would fare
-        no better.
+        """Let the item wait where that is worth it; else return it, and with it the items that
+        would fail in the same way.
 
-        It is where ``retry_after`` is within the patience. Where nobody could say for how long, it
-        may have been the first moment of an outage, or this item: a few more tries. While others
-        are under way a long ``retry_after`` may be theirs, who go first after a hold. An outage
-        that does not end is given up in the end.
+        To wait is worth it where ``retry_after`` is within the patience. Without a ``retry_after``,
+        it may be the first moment of an outage, or this item's own fault: it gets a few more tries.
+        While other calls are under way, a long ``retry_after`` may be due to one of them that goes
+        first after a hold. After a very long outage, no item waits any more.
         """
         now, seconds = time.monotonic(), getattr(error, "retry_after", None)
         if self._failing_since is None:
@@ -217,7 +217,7 @@ class _Waiting:
         return []
 
     def answered(self) -> None:
-        """Somebody answers: whoever waits for long, or for that, may be asked now."""
+        """A provider answers: items that wait for long, or for this sign, may be asked now."""
         self._failing_since, now = None, time.monotonic()
         if self._others or self._timed and max(self._timed)[0] > now + _LONG:
             timed, others = self._timed, self._others
@@ -244,7 +244,7 @@ class _Waiting:
 
 
 def _is_said_of_the_item(error: FailoverError) -> bool:
-    """Whether everybody who was asked had an opinion about it, and nobody was out."""
+    """Whether there were attempts, and each ended in a 403, a 404 or a skip: none was out."""
     attempts = getattr(error, "attempts", ())
     return bool(attempts) and all(attempt.action in _OPINIONS for attempt in attempts)
 
@@ -257,7 +257,7 @@ class _Crew:
         self._ask = ask
         self._threads = threads
         self._started = 0
-        # re-entrant: end() may come of a collection
+        # re-entrant: the garbage collector may run end() anywhere
         self._to_ask: SimpleQueue[Optional[_Item]] = SimpleQueue()
         self._done: SimpleQueue[_Done] = SimpleQueue()
 
@@ -300,6 +300,6 @@ def _work(ask: Ask, to_ask: SimpleQueue[Optional[_Item]], done: SimpleQueue[_Don
             return
         try:
             done.put((item, ask(item.params), None))
-        except BaseException as problem:  # for who waits for it
+        except BaseException as problem:  # raised in the caller's thread
             done.put((item, None, problem))
         del item

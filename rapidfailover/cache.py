@@ -100,7 +100,7 @@ class LRUTTLCache:
 
 
 def _dumps(value: Any) -> bytes:
-    import pickle  # here: the library itself keeps bytes only, and 1 ms of import is felt
+    import pickle  # not at the top: the library itself keeps bytes only, the import takes 1 ms
 
     return pickle.dumps(value)
 
@@ -137,7 +137,7 @@ class FileCache:
         self._directory = os.fspath(directory)
         self._max_entries = max_entries
         self._between_looks = max(1, max_entries // 4)  # sets
-        # until a look: a process may live for a few only
+        # sets until a look; random, because a process may live for a few sets only
         self._sets_left = random.randint(1, self._between_looks)
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -227,14 +227,14 @@ class FileCache:
 
 _ENDING = ".rapidfailover.json"
 _OURS = re.compile(r"[0-9a-f]{40}\.rapidfailover\.json$")
-# while it is being written
+# the name of an entry's file while it is being written
 _LEFT = re.compile(r"[0-9a-f]{40}\.rapidfailover\.json\.[0-9]+-[0-9]+\.tmp$")
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _DAY = 86400.0
 
 
 def _written(file: os.DirEntry[str]) -> float:
-    """When, in seconds since 1970; of a file that another process has removed, never mind."""
+    """When, in seconds since 1970; inf where another process has removed the file."""
     try:
         return file.stat(follow_symlinks=False).st_mtime
     except OSError:

@@ -88,7 +88,7 @@ class Calls(Decision):
     def _at_hand(
         self, question: Question, deadline: Deadline, fresh_for: float, provider: str | None
     ) -> Result | None:
-        """What need not be asked: a copy that is young enough. NotFound where that is known."""
+        """The copy, if it is young enough. NotFound where nobody had an answer a moment ago."""
         missing_for = self._times.missing_for
         if missing_for and deadline.outside(self._records.is_missing, question.key, missing_for):
             raise not_found(question, "at any provider a moment ago")
@@ -100,7 +100,7 @@ class Calls(Decision):
         if copy is None:
             return None
         is_stale = copy.age > fresh_for
-        if is_stale:  # while it is asked for again
+        if is_stale:  # served at once, and refreshed in the background
             self._queue_refresh(question)
             self._served_stale(question, copy.provider, copy.age)
         return result_of(
@@ -115,7 +115,7 @@ class Calls(Decision):
         deadline: Deadline,
         provider: str,
     ) -> FailoverError:
-        """For a call that shares an answer, and has no time left to decode it."""
+        """The error of a call that shares an answer, and has no time left to decode it."""
         attempt = Attempt(
             provider,
             None,
@@ -169,8 +169,8 @@ class Calls(Decision):
             self._events.settle(deadline.left())
 
     def _ask_again(self, request: RefreshRequest, provider: str | None = None) -> None:
-        """For the queue's threads: whoever may be asked; or that provider alone, as long as it is
-        out.
+        """For the queue's threads: ask whoever may be asked; or the ``provider`` alone, as long as
+        it is out.
         """
         if provider is None:
             self.refresh_now(request)

@@ -4,11 +4,11 @@ advised.
 Hosts, priorities, use cases, status and advice are the strategy's own tables and recommendations.
 No provider was asked live: that they answer as their names promise is unconfirmed.
 
-A platform's dialect is its primary's. Routes say how a provider that speaks another one is asked,
-and turn its payload into the primary's shape as far as its own fields go: none is added, and no id
-or cursor is filled, for those belong to the provider that gave them. So endpoints that take an id
-or a cursor have no routes at the others. What an endpoint takes and gives is in guide.py, what
-makes an answer good in checks.py.
+A platform's dialect is its primary's. Routes say how a provider that speaks another dialect is
+asked, and turn its payload into the primary's shape as far as its own fields go. No field is added,
+and no id or cursor is filled in, because they belong to the provider that gave them. So endpoints
+that take an id or a cursor have no routes at the other providers. What an endpoint takes and gives
+is in guide.py, what makes an answer good in checks.py.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ __all__ = ["PAGES", "PROBES", "PROVIDERS", "paging", "serving"]
 
 
 class _OwnDialect(Dict[str, Route]):
-    """The platform's dialect for every endpoint, with the pages that the guide knows, but for
-    those that are given.
+    """The platform's dialect for every endpoint, with the pages that the guide knows; ``given``
+    routes replace these.
     """
 
     def __init__(self, platform: str, given: Mapping[str, Route] | None = None) -> None:
@@ -83,8 +83,8 @@ def paging(platform: str, endpoint: str) -> Paging | None:
     return entry.pages if entry is not None else OTHER_PAGES.get(platform)
 
 
-# An adapt function that finds no account raises, and the 200 is a bad payload: it would hide the
-# last good copy.
+# An adapt function that finds no account raises, so that the 200 is read as a bad payload: such an
+# answer would hide the last good copy.
 
 
 def _adapt_tiktok_user(data: Any) -> Any:
@@ -180,8 +180,8 @@ def _adapt_fresh_profile(data: Any) -> Any:
 
 
 def _adapt_fresh_company(data: Any) -> Any:
-    """linkedin-data-scraper's company from fresh-linkedin's (C); that one's own names are not
-    established (?).
+    """linkedin-data-scraper's company from fresh-linkedin's (C); the field names of
+    linkedin-data-scraper are not established (?).
     """
     company = person_of(data)
     _require(get(company, "name"))

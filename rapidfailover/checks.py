@@ -1,11 +1,11 @@
-"""What JSON that came with a 200 should have come with, by host.
+"""Which status JSON that came with a 200 should have had, by host.
 
-A check tells 200 when it is what the endpoint promises, else what its words say: 404 for dead
-content, 429 for a limit; else the envelope's own code where it has one, else 502. So what a host
-has renamed is no profile, and a name that does not exist is no outage. How sure each envelope is
-stands beside it: A documented or captured, B seen in three or more places, C in one or two.
-Endpoints that are not named below have an envelope that is not known, and pass unless it is that of
-an error.
+A check returns 200 when the JSON is what the endpoint promises. Else it returns what the words in
+it mean: 404 for dead content, 429 for a limit; else the envelope's own code where it has one, else
+502. So a payload with renamed fields is no profile, and a name that does not exist is no outage.
+How sure each envelope is stands beside it: A documented or captured, B seen in three or more
+places, C in one or two. The envelope of an endpoint that is not named below is not known: its JSON
+passes unless it looks like an error.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check_tiktok(endpoint: str, data: Any) -> int:
     """
     code, found = get(data, "code"), get(data, "data")
     if code != 0 or code is False or found is None:
-        return _read_error(data)  # its codes are its own
+        return _read_error(data)  # its codes are no HTTP statuses
     if endpoint == "/user/info":
         user = get(found, "user")
         is_there = any(get(user, name) for name in ("uniqueId", "unique_id", "id"))
@@ -149,10 +149,10 @@ def check_threads(endpoint: str, data: Any) -> int:
 
 
 def _read_error(data: Any, code: Any = None) -> int:
-    """404, 429, or the envelope's own ``code`` where others may do better, else 502.
+    """404, 429, or the envelope's own ``code`` where other providers may do better, else 502.
 
-    A 404 removes the copy, so what is in doubt is none: a text that speaks of machinery ("session
-    not found", "table doesn't exist", "invalid API key") is the provider's own trouble.
+    A 404 removes the copy, so a doubtful text does not count as one: a text about machinery
+    ("session not found", "table doesn't exist", "invalid API key") is the provider's own trouble.
     """
     texts = [
         " ".join(text[:500].lower().replace("’", "'").replace("_", " ").split())
@@ -194,7 +194,7 @@ _DEAD = re.compile(
                 rf"\b(?:{_THING}|page) (?:(?:isn't |(?:is |was )?(?:no longer |not"
                 r" ))available|(?:is |was )?unavailable)\b"
             ),
-            # TikTok's vendor, of a link and of a name (B, C)
+            # TikTok's vendor, about a dead link (B) and a dead name (C)
             r"^url parsing is failed|^user ?info is failed",
         )
     )

@@ -1,4 +1,4 @@
-"""Leave for the health check, which asks each provider once."""
+"""Gives the health check leave to ask each provider once."""
 
 from __future__ import annotations
 

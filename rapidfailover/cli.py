@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None, *, registry: ProviderRegistry | None
     try:
         with _log(arguments.verbose):
             status = run(arguments, registry)
-            if sys.stdout is not None:  # closed by who started us
+            if sys.stdout is not None:  # None: the parent process closed it
                 sys.stdout.flush()
             return status
     except KeyboardInterrupt:
@@ -64,12 +64,12 @@ def main(argv: Sequence[str] | None = None, *, registry: ProviderRegistry | None
 
 
 def _without_output(error: OSError) -> int:
-    """Nobody takes what is printed. What is still buffered has nowhere to go."""
+    """Nobody reads what is printed: throw away what is still buffered. The exit status."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr) if isinstance(error, BrokenPipeError) else (sys.stdout,):
         if stream is not None:
             os.dup2(nowhere, stream.fileno())
-    if isinstance(error, BrokenPipeError):  # who read our output had enough, `| head` say
+    if isinstance(error, BrokenPipeError):  # the reader of our output ended, as `| head` does
         return PIPE_CLOSED
     tell(f"the output could not be written: {error.strerror}")
     return FAILED

@@ -1,7 +1,7 @@
 """The answers of a batch, in a file: a JSON object a line. A run goes on where another stopped.
 
 A line is written at once. What a killed run left of its last line is taken out, and so are the
-errors that may be answers by now; whoever was answered is not asked again.
+retryable errors. A question that was answered is not asked again.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ class Answers:
             left = left[self._file.write(left) :]
 
     def _opened(self, path: str) -> BinaryIO:
-        """To append to it, each time at once."""
+        """The file, open to append to it without a buffer."""
         file: Any = open(path, "ab", buffering=0)
         self._files.append(file)
         return file  # type: ignore[no-any-return]
 
     def _lock(self, file: BinaryIO, path: str) -> None:
-        """Two runs would ask everything twice."""
+        """Take the file's lock: two runs at once would ask everything twice."""
         if fcntl is None:
             return
         try:

@@ -91,7 +91,7 @@ def _is_one_file(source: str, target: str) -> bool:
 
 
 def _each_once(questions: Iterable[dict[str, Any]], wanted: set[int]) -> Generator[dict[str, Any]]:
-    """Those that are wanted, in their order."""
+    """The questions that are wanted, each once, in their order."""
     for params in questions:
         number = question_number(params)
         if number in wanted:
@@ -118,7 +118,7 @@ def _spent(providers: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 class _Tally:
-    """How it goes. Written by one thread, read by another."""
+    """Counts how the run goes. Written by one thread, read by another."""
 
     def __init__(self, total: int, before: int, blank: int) -> None:
         self.total = total

@@ -19,8 +19,8 @@ from .registry import ProviderRegistry
 
 __all__ = ["call", "client_of", "get", "health", "pages", "params_of", "quota_text", "tell_how"]
 
-_PATIENCE = 2.0  # seconds to learn what other runs have learnt, and at the end to tell the next
-_AFTER = 1.0  # second: who waits for longer than that is told for whom
+_PATIENCE = 2.0  # seconds to read what other runs have learnt, and to save it at the end
+_AFTER = 1.0  # second: a user who waits longer is told which provider is asked
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def client_of(
 
 
 def _kept_in(directory: str) -> dict[str, Any]:
-    """Where copies are kept, and what was learnt. A directory that takes nothing fails no call."""
+    """The options to keep copies and what was learnt. No call fails because of the directory."""
     kept: dict[str, Any] = {"cache": FileCache(directory)}
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -143,7 +143,7 @@ def tell_how(result: Result, which: str = "") -> None:
 
 
 class _Asking:
-    """Who is being asked, as far as it shows: the first who may be; after each switch the next."""
+    """Shows who is asked: the first provider that may be asked; after each switch, the next."""
 
     def __init__(self, platform: str, endpoint: str) -> None:
         self._question = platform, endpoint

@@ -59,7 +59,7 @@ def providers(arguments: argparse.Namespace, registry: ProviderRegistry | None) 
 
 
 def _subscribed(state: Any) -> bool | None:
-    """As far as its answers say: a plan's quota comes to subscribers."""
+    """True where an answer told a plan's quota, which only subscribers get; else not known."""
     return True if state["quota"] else None
 
 

@@ -1,6 +1,6 @@
 """How the command line prints: data goes to stdout, what happened to stderr. Knows no provider.
 
-A ``Status`` is one line on stderr that a terminal draws over; what is printed takes its place.
+A ``Status`` is one line on stderr, redrawn in place on a terminal; what is printed replaces it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FRESH, FAILED, USAGE, STALE, NOT_FOUND = 0, 1, 2, 3, 4  # exit statuses, ...
 INTERRUPTED, PIPE_CLOSED = 130, 141  # ... these as a shell tells of SIGINT and SIGPIPE
 
 _SOON = 0.5  # seconds between two drawings of a status on a terminal
-_SELDOM = 60.0  # seconds between two lines of it elsewhere
+_SELDOM = 60.0  # seconds between two lines of a status elsewhere
 
 _COLUMNS = 80  # of a terminal that does not say how wide it is
 
@@ -54,7 +54,7 @@ class Stop(Exception):
 
 def tell(line: str) -> None:
     """A line on stderr."""
-    if sys.stderr is not None:  # closed by who started us
+    if sys.stderr is not None:  # None: the parent process closed it
         with _lock:
             _erase()
             print(_fitting(_shown(line), sys.stderr), file=sys.stderr)
@@ -173,7 +173,7 @@ def _erase() -> None:
 
 
 def _shown(text: str) -> str:
-    """What cannot steer a terminal."""
+    """The text, with escapes for what could steer a terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
@@ -186,7 +186,7 @@ def _columns() -> int:
 
 
 def _fitting(text: str, stream: Any) -> str:
-    """What the stream can encode."""
+    """The text, with escapes for what the stream cannot encode."""
     encoding = _encoding(stream)
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

@@ -147,7 +147,7 @@ class Questions:
                 )
 
     def _named(self, name: str) -> Mapping[str, Any]:
-        """The params that ask for what bears the name."""
+        """The params that ask for the thing of that name."""
         if not name:
             return _BLANK
         if len(self._wanted) > 1:
@@ -181,7 +181,7 @@ class Questions:
 
 
 def _picked(row: Mapping[str, Any], wanted: Sequence[_Wanted]) -> Mapping[str, Any]:
-    """Nothing where the first of the params has no value."""
+    """The wanted params of a row; nothing where the first of them has no value."""
     params = {param: row[column] for param, column in wanted if row.get(column) not in (None, "")}
     return params if wanted[0].param in params else _BLANK
 

@@ -36,7 +36,7 @@ class SingleFlight(Generic[F]):
         self._under_way: dict[Hashable, F] = {}
 
     def join(self, key: Hashable, own: F, most: int | None = None) -> F | None:
-        """The flight to wait for, or ``mine``, which others may wait for until it lands.
+        """The flight to wait for, or ``own``, which others may wait for until it lands.
 
         None where ``most`` are under way already, and none of them is for this key.
         """

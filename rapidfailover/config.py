@@ -95,8 +95,8 @@ class ProviderConfig:
     enabled: bool = True
     routes: Mapping[str, Route] | None = field(default=None, hash=False)
     check: Callable[[str, Any], int] | None = None
-    # Not in the repr, which may show what it puts on; nor in the hash, because that of requests'
-    # own has none.
+    # Not in the repr, which may show what the auth puts on; nor in the hash, because requests' own
+    # auths cannot be hashed.
     auth: Callable[[Any], Any] | None = field(default=None, repr=False, hash=False)
     timeout: float | None = None
     rate: float | None = None
@@ -309,7 +309,7 @@ def encode_query(params: Mapping[str, Any] | None, may_nest: Callable[[], bool] 
     ``may_nest`` is asked where a value nests. Then it stands there as plain JSON, which no query
     can hold: enough to tell questions apart, not to be sent.
     """
-    # an ABC takes its time
+    # a dict first: isinstance() with Mapping, which is an ABC, is slow
     if params is not None and type(params) is not dict and not isinstance(params, Mapping):
         raise TypeError(f"params is a mapping of names to values, not {type(params).__name__}")
     pairs = []

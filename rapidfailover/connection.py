@@ -104,12 +104,12 @@ class Budget:
     ) -> None:
         self.ends = ends  # by time.monotonic()
         self.limit = limit  # bytes of a body on the wire
-        self.addresses = addresses  # of a name; a port and by when, as names.Names has it
-        self.contexts = contexts  # of TLS, as tls.Contexts has them
+        self.addresses = addresses  # Names.addresses: (host, port, ends) -> addresses
+        self.contexts = contexts  # of TLS: a tls.Contexts, or None
         self.reused = False  # the request under way went out on a connection that had served before
         self.received = False  # and something came back
         self.fresh = False  # take no connection that has served before
-        # the last that began: urllib3 leaves one open that it cannot read
+        # the last Answer that began: urllib3 leaves it open where it cannot read it
         self.answer: Optional[Answer] = None
 
     def left(self) -> float:
@@ -140,9 +140,9 @@ class _Raw(io.RawIOBase):
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
-        self._file = sock.makefile("rb", 0)  # mocket takes it by its place alone
+        self._file = sock.makefile("rb", 0)  # mocket takes no keyword here
         self._bytes = 0
-        self.lines = 0  # of which in heads, sizes of chunks and trailers
+        self.lines = 0  # the bytes in heads, sizes of chunks and trailers
         self.dry = False  # read no more
 
     def readable(self) -> bool:
@@ -182,13 +182,13 @@ class _Raw(io.RawIOBase):
 class _File(io.BufferedReader):
     """The answer's bytes.
 
-    ``http.client`` takes lines of its framing, and closes it when the answer is over.
+    ``http.client`` reads the framing by lines, and closes the file when the answer is over.
     """
 
     def readline(self, *args: Any, **kwargs: Any) -> bytes:
         line = super().readline(*args, **kwargs)
         raw: Any = self.raw
-        raw.lines += len(line) + 2  # where it is the size of a chunk: the CRLF that ends the chunk
+        raw.lines += len(line) + 2  # 2: the CRLF that ends a chunk, where the line is its size
         if raw.lines > _FRAMING:
             raise ValueError("the answer's head is too long")
         return line
@@ -217,7 +217,7 @@ class _Files:
 
 
 def _arm_each(sock: Any) -> None:
-    """TLS in this TLS (urllib3's SSLTransport) receives and sends many times for each read."""
+    """Arm each receive and send: TLS within TLS (urllib3's SSLTransport) does many in a read."""
     for name in ("recv", "sendall"):
 
         def armed(*args: Any, plain: Any = getattr(sock, name)) -> Any:
@@ -228,7 +228,7 @@ def _arm_each(sock: Any) -> None:
 
 
 class Answer(http.client.HTTPResponse):
-    # until it is made: who closes it asks for it, and an interrupt can arrive anywhere
+    # until __init__ sets it: close() reads it, and an interrupt can arrive anywhere
     fp: Any = None
 
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
@@ -277,7 +277,7 @@ class Connection(HTTPConnection):
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
-            # as http.client would later, when a traceback would show the head that is to be sent
+            # http.client would connect later, and then a traceback would show the head to be sent
             self.connect()
         budget = under_way.get()
         if budget is not None:
@@ -301,7 +301,7 @@ class Connection(HTTPConnection):
         try:
             super()._tunnel()
         except BaseException:
-            let_go(sock)  # until Python 3.11 the proxy's answer is left open, and holds it
+            let_go(sock)  # until Python 3.11 the proxy's answer is left open, and holds the socket
             raise
         _arm(self.sock)  # for the handshake, which comes next
         if isinstance(self.sock, ssl.SSLSocket):
@@ -315,7 +315,7 @@ class Connection(HTTPConnection):
         if not is_own(super()._new_conn, connection_module) or not is_own(
             urllib3_addresses.create_connection, urllib3_addresses
         ):
-            return super()._new_conn(*args, **kwargs)  # a tool's, or by SOCKS
+            return super()._new_conn(*args, **kwargs)  # a tool's connection, or one by SOCKS
         try:
             return self._connected(budget)
         except socket.timeout as problem:
@@ -324,7 +324,7 @@ class Connection(HTTPConnection):
             raise NewConnectionError(self, "no connection") from problem
 
     def _connected(self, budget: Budget) -> Any:
-        """To the first of the name's addresses that answers."""
+        """A socket, connected to the first of the name's addresses that answers."""
         host = self._dns_host.strip("[]")
         if not is_own(socket.create_connection, socket) and not is_green():
             sock: Any = socket.create_connection(
@@ -337,7 +337,7 @@ class Connection(HTTPConnection):
         return first_connected([partial(self._socket, address) for address in addresses], budget)
 
     def _socket(self, found: Any) -> Tuple[socket.socket, Any]:
-        """One that is to be connected, and the address to connect it to."""
+        """A socket that is to be connected, and the address to connect it to."""
         family, kind, protocol, _, address = found
         sock = socket.socket(family, kind, protocol)  # or what a tool has put in its place
         open_sockets.add(sock)

@@ -33,7 +33,7 @@ __all__ = [
 KeySource = Union[None, str, Callable[[], Optional[str]]]
 
 _LONGEST_KEY = 1024  # characters; RapidAPI's have 50
-_SHORTEST_ECHO = 16  # characters; a shorter key would be found where it is none
+_SHORTEST_ECHO = 16  # characters; a shorter key could be found in texts that do not hold it
 
 
 class Key(str):
@@ -73,7 +73,7 @@ def _without(key: str, text: Any) -> Any:
         return text
     if isinstance(text, str):
         text = text.replace(key, "***")
-        # clean() makes blanks of what is in between
+        # clean() has put a blank for each unprintable character, also within an echo
         return text if key not in text.replace(" ", "") else "***"
     text = text.replace(key.encode("utf-8", "replace"), b"***")
     # JSON may spell any character in another way. It has no reason to for letters and digits, so
@@ -87,13 +87,13 @@ def _without(key: str, text: Any) -> Any:
     return text
 
 
-# a letter or a digit
+# a letter or a digit in JSON's \u form
 _SPELT_OUT = re.compile(rb"\\u00(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])").search
 
 
 def _may_spell(key: str, text: bytes) -> bool:
-    """Whether it is worth a closer look: every escape undone at once, however many backslashes
-    stand before it.
+    """Whether the text is worth a closer look. Undoes every escape at once, however many
+    backslashes stand before it.
     """
     if "\\" in key or not key.isascii():
         return True
@@ -103,7 +103,7 @@ def _may_spell(key: str, text: bytes) -> bool:
     return key[_CUT_SHORT:] in plain.replace("\\", "")
 
 
-_CUT_SHORT = 5  # characters: what seems an escape before the key may take so many of it
+_CUT_SHORT = 5  # characters of the key that a seeming escape right before it may take
 
 
 def _spellings(char: str) -> bytes:
@@ -175,7 +175,7 @@ def put_on(request: Any, provider: ProviderConfig, key: Key | None) -> tuple[Any
     passes.
     """
     sent = request.copy()
-    sent.hooks = {"response": []}  # the request's own are the same lists
+    sent.hooks = {"response": []}  # copy() shares the request's own lists
     if key is not None:
         sent.headers["X-RapidAPI-Key"] = key
         return sent, Secrets((key,))
@@ -228,8 +228,8 @@ def _text(value: Any) -> str:
 
 
 def _added(before: Any, after: Any) -> Secrets:
-    """What ``after`` tells and ``before`` does not: in headers, path, query and body, whole and in
-    parts.
+    """The texts that ``after`` holds and ``before`` does not: in headers, path, query and body,
+    whole and in parts.
     """
     texts = _texts_of(after, with_body=after.body != before.body) - _texts_of(
         before, with_body=after.body != before.body
@@ -247,7 +247,7 @@ def _added(before: Any, after: Any) -> Secrets:
 def _texts_of(request: Any, with_body: bool) -> set[str]:
     texts: list[str] = []
     for name, value in request.headers.items():
-        # about the body
+        # these headers describe the body, and hold no secret
         if _text(name).lower() not in ("content-length", "content-type", "transfer-encoding"):
             texts += [_text(value), *_in_basic(_text(value))]
     parts = urlsplit(request.url)
@@ -326,7 +326,7 @@ def forget_locals(trace: TracebackType | None) -> None:
             try:
                 trace.tb_frame.clear()
             except RuntimeError:
-                pass  # not over
+                pass  # the frame is still running
         trace = trace.tb_next
 
 

@@ -121,7 +121,7 @@ class Decision:
     def _keep(self, question: Question, serving: Serving, visit: Visit, body: bytes) -> None:
         """Keep the answer.
 
-        It was wanted of those before this one too: they are tried again in the background.
+        Providers that were passed over because they are out are tried again in the background.
         """
         name = visit.provider.name
         self._records.keep(question.key, name, body)
@@ -131,7 +131,7 @@ class Decision:
                 self._refreshes.want(passed_over, request_of(question))
 
     def _answered(self, key: str, seconds: float) -> bool:
-        """Whether anybody has had this answer since so many seconds ago."""
+        """Whether any process has got this answer within the last ``seconds``."""
         return (
             self._records.find(
                 key, seconds, vouch=lambda provider, data: self.registry.knows(provider)

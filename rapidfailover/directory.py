@@ -1,6 +1,6 @@
 """Who serves a platform, in which order, and by which route.
 
-Nothing of what has happened to them.
+Knows nothing of what has happened to the providers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Directory:
                 self.add(platform, provider)
 
     def _renew(self) -> None:
-        # a signal handler may ask for snapshot() while its thread holds it
+        # re-entrant: a signal handler may call snapshot() while its thread holds the lock
         self._lock: Lock = new_lock()
 
     @property
@@ -104,7 +104,7 @@ class Directory:
             try:
                 route = None if mapping is None else mapping[endpoint]
                 if isinstance(route, Route):
-                    if not callable(route.path):  # it is checked when it is made
+                    if not callable(route.path):  # a function's path is checked later
                         check_endpoint(route.path)
                     routes[member] = route
                 elif mapping is None or number == 0:

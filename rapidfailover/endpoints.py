@@ -14,7 +14,7 @@ def check_endpoint(endpoint: Any) -> None:
     """Refuse whatever could lead off the provider's host once it is joined to its base_url."""
     if type(endpoint) is str:
         _check_path(endpoint)
-    else:  # nothing that could be remembered
+    else:  # not cached: it may not be hashable
         _check_path.__wrapped__(endpoint)
 
 

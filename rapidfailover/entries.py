@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 LONGEST = 1000  # bytes of a circuit
-# bytes; for a circuit by a longer name nobody makes room who has not asked that endpoint
+# bytes; a process that has not asked the endpoint itself ignores a circuit with a longer name
 LONGEST_NAME = 1000
 _LONGEST_TRIAL = 300.0  # seconds
 _VERSION = 3
@@ -122,7 +122,7 @@ def load(rules: Circuit, held: bytes, now: float, offset: float) -> Entry | None
         at is not None and at > now + most + 5.0
         for at, most in zip([*times, learned_at - offset], longest)
     ):
-        # nobody is kept out for longer than the rules allow; or the server's clock was set back
+        # later than the rules allow: foreign data, or the server's clock was set back
         return None
     values = {
         **dict(zip(_COUNTS, counts)),

@@ -29,7 +29,7 @@ class Kind(NamedTuple):
     """What can happen: how the log says it, and what a listener is told of it."""
 
     level: int
-    text: str  # of its fields; empty: it is not logged
+    text: str  # the log line, with its fields; empty: it is not logged
     to_listener: tuple[str, ...] = ()  # the fields for a listener, who gets none of the others
 
 
@@ -99,14 +99,14 @@ class Events:
     ) -> None:
         self._listener = listener
         self._clock = clock
-        self._last = threading.local()  # .heard: of what this thread told last
+        self._last = threading.local()  # .heard: the Latch of this thread's last event
         anew_in_child(self._renew)
 
     def _renew(self) -> None:
         self._waiting: Any = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_prompt = True
-        # what, of whom -> when it was said last, how often not since then
+        # (kind, platform, provider) -> [when it was logged last, how often not logged since]
         self._last_lines: dict[Any, list[float]] = {}
 
     def report(self, kind: str, **fields: Any) -> None:

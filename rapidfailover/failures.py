@@ -22,8 +22,8 @@ __all__ = ["FAILURES", "diagnose", "is_timeout"]
 
 # What requests, urllib3, http.client, ssl and zlib raise when the other side or the network is at
 # fault. ValueError covers headers that urllib3 cannot make sense of, and our own findings about a
-# body. Chunk sizes and lengths beyond all measure end in the next two, and the last three are what
-# somebody's patch, or two versions that do not go together, raise.
+# body. Huge chunk sizes and lengths end in OverflowError or MemoryError. The last three come from a
+# tool's patch, or from two versions that do not fit together.
 FAILURES = (
     requests.RequestException,
     HTTPError,
@@ -80,8 +80,8 @@ def _any_timeout(reasons: list[BaseException]) -> bool:
 
 
 def _is_ours(reasons: list[BaseException]) -> bool:
-    """Whether it is trouble of this machine, its network, its proxy or its patches, and says
-    nothing of a provider.
+    """Whether the cause is this machine, its network, its proxy or a patch. Then the failure says
+    nothing about a provider.
     """
     last = reasons[-1]
     return (

@@ -74,7 +74,7 @@ class Fleet:
         with self._circuits.lock:
             circuit = replace(slot.circuit)
             outcome = change(circuit, self._clock())
-            # most change nothing
+            # most calls change nothing
             if circuit == slot.circuit and not self._mirror.unshared.get(slot):
                 return outcome
             is_trial = isinstance(outcome, Ticket)
@@ -185,7 +185,7 @@ class Fleet:
 
     def _lease(self, owner: str, key: str, seconds: float) -> float:
         if seconds <= 0:
-            # who has the next lease shall find the answer
+            # the next owner of the lease must find the answer
             self._send_while(lambda: key in self._outbox)
         return self._server.lease(owner, key, seconds)
 

@@ -18,7 +18,7 @@ __all__ = ["Flights"]
 Decide = Callable[[], Tuple[Result, bytes]]
 
 
-_DECODING = 3e-8  # seconds a byte, until it is known: of a small answer, next to nothing
+_DECODING = 3e-8  # seconds a byte, until it was measured; next to nothing for a small answer
 
 
 class _Call(Flight):
@@ -44,9 +44,9 @@ class _Call(Flight):
         return is_anothers and not self.landed.is_open and self.deadline.left() > 0
 
     def decoded(self, deadline: Deadline) -> Any:
-        """The data, a copy for each, or None where there is no time to decode one.
+        """The data, decoded anew for each caller; None where there is no time to decode it.
 
-        One after the other: side by side, each would take as long as all of them do.
+        Callers decode one after the other: side by side, each would take as long as all together.
         """
         if self._takes < 0:
             self._takes = len(self.body) * _DECODING
@@ -64,7 +64,7 @@ class _Call(Flight):
             self._turn.release()
 
     def had_time_of(self, other: _Call) -> bool:
-        """Whether it could do as much as the other, which came later, can."""
+        """Whether this call had at least as much time as the ``other``, later one has."""
         return self.timeout >= other.timeout and self.deadline.seconds >= other.deadline.seconds
 
 

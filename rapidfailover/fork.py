@@ -1,9 +1,9 @@
-"""What a fork and an interrupt leave behind.
+"""Deals with what a fork and an interrupt leave behind.
 
-``anew_in_child``: locks that another thread may have held at the fork, threads that are not there,
-shared sockets. ``new_lock``, ``Latch``: what to hold and to wait for where an interrupt can arrive
-anywhere. ``alarm_in``, ``pass_on``: what a signal handler of the user's, or a gevent.Timeout,
-raised in the middle of our work.
+``anew_in_child`` renews locks that another thread may have held at the fork, threads that are not
+there in the child, and shared sockets. ``new_lock`` and ``Latch`` are to hold and to wait for where
+an interrupt can arrive anywhere. ``alarm_in`` and ``pass_on`` are for what a signal handler of the
+user's, or a gevent.Timeout, raised in the middle of our work.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = logging.getLogger(__package__)
 
 _things: WeakKeyDictionary[object, FunctionType] = WeakKeyDictionary()
 _pid = os.getpid()
-_renewing: dict[int, threading.Lock] = {}  # by process: one that was inherited may be locked
+_renewing: dict[int, threading.Lock] = {}  # by process id: an inherited lock may be held
 
 
 def anew_in_child(method: Any) -> None:
@@ -48,7 +48,7 @@ def _in_child() -> None:
             for thing, renew in list(_things.items()):
                 try:
                     renew(thing)
-                except Exception:  # of one thing, which must not keep the others from it
+                except Exception:  # one failure must not keep the others from it
                     _log.exception("%s could not be made anew after a fork", type(thing).__name__)
 
 
@@ -70,14 +70,14 @@ def _enter(lock: Any) -> Any:
         raise
 
 
-# its __exit__ stays theirs, in C
+# __exit__ stays RLock's own, in C
 _Lock: Any = type("_Lock", (_thread.RLock,), {"__enter__": _enter})
 
 
 def _free(lock: Any) -> None:
     try:
         lock.release()
-    # it is free: the interrupt came while it was waited for, or another was faster
+    # the lock is free: the interrupt came during the wait for it, or another thread was faster
     except RuntimeError:
         pass
 

@@ -158,7 +158,7 @@ def _success(
     """A 2xx: only if it carries an object or an array of JSON that passes the provider's own
     check.
     """
-    # some providers' word for nothing found (C); it has no body (RFC 9110 §15.3.5)
+    # some providers send it for "nothing found" (C); it has no body (RFC 9110 §15.3.5)
     if status == 204:
         return Meaning(204, "no content")
     try:
@@ -170,7 +170,7 @@ def _success(
         return outage
     if isinstance(data, dict) and set(data) == {"message"}:
         sentence = _sentence_in(_GATEWAY, data["message"])
-        if sentence is not None:  # its own errors come with a 200 too
+        if sentence is not None:  # the gateway's own errors come with a 200, too
             return _meant(sentence, _words(data, body), fields, quota, host)
     if check is None:
         return Meaning(status, "", data)
@@ -183,7 +183,7 @@ def _success(
         return Meaning(status, "", data)
     words = _words(data, body)
     if not isinstance(meant, int) or not 300 <= meant <= 599 or meant in (400, 422, 502):
-        # 400: from an envelope, it is not known to be about the caller's own parameters.
+        # A 400 from an envelope is not known to be about the caller's own parameters.
         return Meaning(502, f"bad payload: {words}".rstrip(": "))
     meaning = Meaning(
         meant,
@@ -208,7 +208,7 @@ def _error(status: int, body: bytes, fields: Mapping[str, str], quota: Quota, ho
     ):
         return Meaning(403, f"the provider's own 401: {words}".rstrip(": "))  # not about our key
     if status == 404 and (not isinstance(data, (dict, list)) or data == {"detail": "Not Found"}):
-        # Of Express, FastAPI, nginx and their like: nobody behind it has looked for anything.
+        # From Express, FastAPI, nginx and the like: no application has looked for the item.
         return Meaning(403, f"a web server's own 404, the route is gone: {words}".rstrip(": "))
     if status == 429:
         return _until_reset(_with_rate(Meaning(429, words), words, fields), quota)
@@ -270,7 +270,7 @@ def _retry_after(fields: Mapping[str, str]) -> float | None:
 
 
 def _until_reset(meaning: Meaning, quota: Quota) -> Meaning:
-    """A 429 that is the quota, whatever else is said: no use to ask before its reset."""
+    """Where a 429 means the quota, hold until its reset, whatever else the answer says."""
     if meaning.hold != math.inf and quota.left != 0:
         return meaning
     hold = math.inf if quota.reset is None else quota.reset
@@ -281,7 +281,7 @@ def _adapted(meaning: Meaning, adapt: Callable[[Any], Any]) -> Meaning:
     """A success in the shape of the platform's primary, as JSON would have it."""
     try:
         data = json.loads(json.dumps(adapt(meaning.data), allow_nan=False))
-    except Exception as problem:  # as above
+    except Exception as problem:  # a provider's or a user's function
         pass_on(problem)
         return Meaning(502, f"bad payload: its adapt raised {type(problem).__name__}")
     if not isinstance(data, (dict, list)):

@@ -1,11 +1,11 @@
 """The catalogued endpoints as data: what each takes, what comes, how its pages go on, how sure that
 is.
 
-Said once: the catalogue's routes, the command line and ``verify`` read it here. Grades are those of
+The catalogue's routes, the command line and ``verify`` all read it here. Grades are those of
 rapidapi.md: A documented or captured, B seen in three or more places, C in one or two, ? not
 established. A field of a list's items has ``[]`` behind the list's name. Who serves an endpoint is
-in the providers' routes (catalog.py); ``by`` tells what is different there: how sure, and which of
-the fields come.
+in the providers' routes (catalog.py); ``by`` tells what is different at a provider: its grade, and
+which of the fields come.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _cursor(param: str, cursor: str, more: str) -> Paging:
     """The cursor of a page is the next page's ``param``; ``more`` is false on the last one."""
 
     def follow(params: Mapping[str, Any], data: Any) -> Mapping[str, Any] | None:
-        # looter2 (C)
+        # looter2 wraps some answers like this (C)
         body = (
             data.get("body") if isinstance(data, dict) and set(data) == {"status", "body"} else data
         )
@@ -88,7 +88,7 @@ def _page_info(param: str) -> Paging:
 
 
 def _counted(param: str, *lists: str) -> Paging:
-    """``page`` counts up; the list is empty behind the last one, or ``has_more`` says so."""
+    """``param`` counts up; behind the last page the lists are empty, or ``has_more`` is false."""
 
     def follow(params: Mapping[str, Any], data: Any) -> Mapping[str, Any] | None:
         found = [look(data, name) for name in lists]
@@ -127,13 +127,13 @@ _BY_TIME = _cursor("time", "data.time", "data.hasMore")  # A
 _BY_TOKEN = _cursor("token", "continuation", "")  # B: all of yt-api's lists
 _BY_NEXT_CURSOR = _cursor("cursor", "next_cursor", "")  # B: all of twitter-api45's
 
-# Endpoints that are not catalogued, of the platform's first provider. An answer without a cursor is
-# the only page.
+# How lists of endpoints that are not catalogued go on, at the platform's first provider. An answer
+# without a cursor is the only page.
 OTHER_PAGES: Mapping[str, Paging] = MappingProxyType(
     {"youtube": _BY_TOKEN, "twitter": _BY_NEXT_CURSOR}
 )
 
-# linkedin-data-scraper's (A/C): a JSON body with the params.
+# linkedin-data-scraper's endpoints that take the params as a JSON body (A/C).
 POST = tuple(
     f"/{name}"
     for name in (

@@ -113,7 +113,7 @@ class HealthCheck:
             return {"status": "unhealthy", "error": in_words(sent)}
         deadline = Deadline(self._timeout)
         ask = self._visiting.asking(question, checkup.visit, sent, self._timeout, deadline)
-        api_key = api_key or self._visiting.key_for(checkup.visit, deadline)  # available just now
+        api_key = api_key or self._visiting.key_for(checkup.visit, deadline)  # newly available
         _, rule, attempt = self._visiting.verdict(question, ask, ask(api_key))
         if self._visiting.is_success(rule):
             return {"status": "healthy", "latency_ms": round(1000 * attempt.elapsed, 2)}
@@ -153,7 +153,7 @@ class Monitor:
         while not stop.wait(interval):
             try:
                 self._check()
-            except FailoverError as error:  # no key, say
+            except FailoverError as error:  # for example, no key
                 _log.warning("the health check failed: %s", error)
-            except Exception:  # at the top of a thread: no new one could be started, say
+            except Exception:  # at the top of a thread, which must go on
                 _log.exception("the health check met a bug")

@@ -30,7 +30,7 @@ class Keys:
         self._source = source
         self._refresh_key = refresh_key
         self._clock = clock
-        # old key -> when refresh_key was asked, and why in vain
+        # old key -> when refresh_key was asked, and why there is no new key
         self._asked: dict[Key, tuple[float, str]] = {}
         self._renewed: dict[Key, Key] = {}  # old key -> the one that replaced it
         self._renewals: SingleFlight[_Renewal] = SingleFlight()
@@ -62,7 +62,7 @@ class Keys:
         if self._refresh_key is None:
             return None, ""
         own = _Renewal()
-        try:  # from before anybody can wait for it: an interrupt can arrive anywhere
+        try:  # before others can wait for it: an interrupt can arrive anywhere
             renewal = self._renewals.join(old, own) or own
             if renewal is own:
                 self._run(old, own, deadline)
@@ -100,7 +100,7 @@ class Keys:
                 problem if new is None else "it was renewed less than a minute ago"
             )
             if new is not None:
-                self._renewed.pop(new, None)  # in use again: no circles
+                self._renewed.pop(new, None)  # in use again: renewals must not go in a circle
                 self._renewed[old] = new
         renewal.key, renewal.problem = new, problem if new is None else ""
 

@@ -2,8 +2,8 @@
 
 Knows neither circuits nor copies, and no server: it is given a ``Peer``. Where the server is
 *slow*, nobody waits, and the thread does its jobs in its own time. Where the server does not
-answer, it is *away*: jobs are done by what they name ``instead``, and the thread looks twice a
-second whether the server is back.
+answer, it is *away*: of each job, its ``instead`` is done, and the thread looks twice a second
+whether the server is back.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class Job:
     ) -> None:
         self.work = work
         self.instead = instead  # done where the server does not answer
-        self.kind = kind  # None: like no other
+        self.kind = kind  # None: of no kind
         self.is_question = is_question  # of no use once nobody waits for the answer
         self.outcome: Any = None
         self.is_done = False
-        self.is_wanted = True  # until who asked has given up
+        self.is_wanted = True  # until the caller has given up
         self.over = Latch()
 
     def finish(self, outcome: Any) -> None:
@@ -73,11 +73,11 @@ class Job:
 
 
 class _Manner:
-    """How the server answers: soon, slowly or not at all; and that this is told."""
+    """Notes how the server answers (soon, slowly or not at all), and logs it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # seconds, where it is another than that of a call in a server
+        # seconds that a caller waits, set by be_patient(); None: _PATIENCE
         self._patience: float | None = None
 
     def _know_nothing(self) -> None:
@@ -85,12 +85,12 @@ class _Manner:
         self.away: str | None = None
         self._away_since = self._clock()
         self._late_until = self._said_slow_at = self._said_away_at = -math.inf
-        self._pause = _PAUSES[0]  # the next one, in which calls do not wait
-        self._began = math.inf  # when the thread began what it is at
+        self._pause = _PAUSES[0]  # seconds of the next pause, in which calls do not wait
+        self._began = math.inf  # when the thread began its current job
 
     def be_patient(self, seconds: float) -> None:
-        """Wait for so long, and each time: what is learnt counts for more than the time of a
-        call.
+        """Let each call wait for so long, slow server or not: what the server knows counts for
+        more than the time of a call.
         """
         self._patience = seconds
 
@@ -98,13 +98,13 @@ class _Manner:
         return _PATIENCE if self._patience is None else self._patience
 
     def is_late(self, patient: bool = False) -> bool:
-        """Whether the server is slow, or was just now; for the ``patient``, whether it is."""
+        """Whether the server is slow, or was a moment ago; if ``patient``, only whether it is."""
         now = self._clock()
         is_slow = now < self._late_until and self._patience is None
         return now - self._began > self._longest_wait() or is_slow and not patient
 
     def be_late(self) -> None:
-        """Nobody waits for a while, for the longer the more often the server was slow of late."""
+        """Let nobody wait for a while; for longer, if the server was slow in the last minute."""
         now = self._clock()
         self._pause = (
             min(2 * self._pause, _PAUSES[1]) if now - self._late_until < 60.0 else _PAUSES[0]
@@ -114,7 +114,7 @@ class _Manner:
             self._said_slow_at = self._warn("is slow: no call waits for it", self._said_slow_at)
 
     def _settle(self, why: str) -> None:
-        """A look succeeded, or why not."""
+        """Note that a look succeeded (``why`` is empty), or why it did not."""
         if why and not self.away:
             self._away_since = self._clock()
             text = f"does not answer ({why}): this process goes on with its own memory"
@@ -125,7 +125,7 @@ class _Manner:
         self.away = why
 
     def _warn(self, text: str, said_at: float) -> float:
-        """Say it, unless just that was said a moment ago. When it was said last."""
+        """Log the text, unless it was logged a moment ago; when it was logged last."""
         now = self._clock()
         if now - said_at <= _SELDOM:
             return said_at
@@ -303,9 +303,9 @@ class Link(_Manner):
         self._do_here(job)
 
     def _do_here(self, job: Job | None) -> None:
-        """What was not done there is done here, if it is a change that somebody wants.
+        """Do a job's ``instead``, if the job was not done at the server and somebody wants it.
 
-        Nobody waits for it any more.
+        Whoever waits for the job is released.
         """
         if job is not None:
             with self._settling():
@@ -314,7 +314,7 @@ class Link(_Manner):
                 job.over.open()
 
     def _tick(self, asked_at: float = math.inf) -> None:
-        """Look, unless that was done since it was asked for."""
+        """Look at the server, unless a look was made after ``asked_at``."""
         if self._looked_at < asked_at:
             self._tried_at = self._clock()
             self._peer.tick()

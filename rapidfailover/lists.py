@@ -1,4 +1,4 @@
-"""All pages of a list, and many questions."""
+"""The calls for all pages of a list, and for many questions at once."""
 
 from __future__ import annotations
 

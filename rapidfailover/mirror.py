@@ -1,7 +1,7 @@
-"""What a store holds of a registry's circuits, and that these are the same: told what changed here,
-and the other way.
+"""Keeps a registry's circuits and those in a store the same: tells the store what changed here, and
+takes over what changed there.
 
-Only the thread that talks to the server works on it, but for ``note`` and what is ``unshared``.
+Only the thread that talks to the server works on it, except for ``note`` and ``unshared``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .sharing import Circuits
 
 __all__ = ["Mirror", "Seen", "Server"]
 
-_NEWS = 60.0  # seconds between two tellings, by whomever, of a quota of which something is left
-_MOMENT = 0.001  # seconds; a time that went to the server and back is the same within that
+_NEWS = 60.0  # seconds between two updates, by any process, of a quota that is not used up
+_MOMENT = 0.001  # seconds; by so much a time may differ that went to the server and back
 
 Outcome = TypeVar("Outcome")
 
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
 
     now: float  # by the server's clock
     mark: bytes  # how far this look came: the next one goes on from there
-    # there is no going on from the mark: the data is another, or is as it was earlier
+    # the look cannot go on from the mark: the data is another, or an earlier state of it
     is_lost: bool
     # the circuits that changed since the mark, by name; all, where it is lost
     news: Mapping[bytes, bytes]
@@ -95,11 +95,11 @@ class Mirror:
         self._circuits = circuits
         self._clock = circuits.clock
         self.offset = 0.0  # the server's time less ours
-        # whether the circuit was changed here alone, or only quota or pace
+        # slots with changes that only this process has: True of the circuit, else of quota or pace
         self.unshared: dict[Slot, bool] = {}
         self._mark = b""  # of the last look
         self._held: dict[bytes, bytes] = {}  # what the server is known to hold, by name
-        self._seen: dict[Slot, bytes] = {}  # what of that the circuits are
+        self._seen: dict[Slot, bytes] = {}  # what of that is in our circuits
         self._loaded: dict[Slot, Entry] = {}  # the same, as it was read
         self._lessons: dict[Slot, Lesson] = {}
 
@@ -121,7 +121,7 @@ class Mirror:
         for name, slot in slots.items():
             if name in self._held and not self.unshared.get(slot):
                 self._adopt(slot, self._held[name])
-        # without the slots that were let go
+        # forget the slots that the registry has dropped
         for known in (self._seen, self._loaded, self._lessons):
             for slot in known.keys() - slots.values():
                 del known[slot]
@@ -137,14 +137,14 @@ class Mirror:
         if self.unshared.get(slot):
             self._tell(slot)
         outcome = self._set(slot, change, job)
-        # who asked for it is gone
+        # the caller who asked for the trial is gone: give it back
         if isinstance(outcome, Ticket) and not (job.is_wanted and job.outcome is outcome):
             ticket = outcome
             self._set(slot, lambda circuit, now: circuit.release(ticket))
         return outcome
 
     def _take(self, seen: Seen, slots: dict[bytes, Slot]) -> None:
-        """What a look tells; with the slots that come by it."""
+        """Take over what a look told, and add to ``slots`` those that are new."""
         if seen.is_lost:
             self._held, self._seen, self._loaded = {}, {}, {}
             for slot, is_changed in _to_be_told(slots.values()):
@@ -155,16 +155,16 @@ class Mirror:
         self._mark = seen.mark
 
     def _set_clock(self, server_now: float, began: float) -> None:
-        """What is known of the server's clock stays, for as long as it can be so: then all times
-        do.
+        """Keep the known offset of the server's clock for as long as it can be right, so that all
+        times stay as they are.
         """
         ended = self._clock()
         if not server_now - ended <= self.offset <= server_now - began:
             self.offset = server_now - (began + ended) / 2
 
     def _slots_of_others(self, names: Iterable[bytes]) -> Iterator[tuple[bytes, Slot]]:
-        """Of endpoints that are out and that nobody has asked here: a snapshot tells of them all
-        the same.
+        """The slots of endpoints that are out and that nobody has asked here: a snapshot shows them
+        all the same.
         """
         for name in names:
             parts = name_parts(name)
@@ -218,8 +218,8 @@ class Mirror:
         return outcome
 
     def _adopt(self, slot: Slot, held: bytes, job: Job | None = None, outcome: Any = None) -> None:
-        """Let what the server holds be ours; at that moment a job is done, and nobody does it
-        here.
+        """Take over what the server holds. At the same moment the job is done, and nobody does it
+        here as well.
         """
         entry = None if held == self._seen.get(slot) else self._load(slot, held)
         self._held[name_of(slot)] = self._seen[slot] = held
@@ -232,7 +232,7 @@ class Mirror:
     def _load(self, slot: Slot, held: bytes) -> Entry | None:
         """What the server holds, or None for foreign data.
 
-        A quota and a pace that are news are ours from now on.
+        A newer quota and a newer pace are taken over.
         """
         now = self._clock()
         entry = load(slot.circuit, held, now, self.offset)
@@ -246,9 +246,9 @@ class Mirror:
         return entry
 
     def _learn(self, slot: Slot, entry: Entry) -> None:
-        """The pace that another learned or forgot.
+        """Take over the pace that another process learned or forgot.
 
-        It knew of its own answers alone: ours are added, once.
+        That process counted its own answers alone: ours are added, once.
         """
         lesson, learned = self._lesson(slot), entry.learned
         if lesson.at_server < entry.learned_at:
@@ -267,11 +267,11 @@ class Mirror:
         if lesson is not None and lesson.learned_at == slot.learned_at:
             return lesson
         at_server = round(slot.learned_at + self.offset, 6) if slot.learned_at else 0.0
-        return Lesson(slot.learned_at, at_server, 0)  # of ours
+        return Lesson(slot.learned_at, at_server, 0)  # learned by this process
 
     def _is_news(self, slot: Slot) -> bool:
-        """Whether the pace is, or what is left of the plan: at once when that is nothing, else now
-        and then.
+        """Whether pace or quota has to be told: at once when the quota is used up or no longer is,
+        else once a minute.
         """
         loaded, lesson = self._loaded.get(slot), self._lesson(slot)
         if loaded is None or lesson.counted:
@@ -284,7 +284,7 @@ class Mirror:
 
 
 def _to_be_told(slots: Iterable[Slot]) -> Iterator[tuple[Slot, bool]]:
-    """Those of which the server has to know, and whether it is for their circuit."""
+    """The slots of which the server has to know, and whether because of their circuit."""
     for slot in slots:
         circuit = slot.circuit
         is_changed = bool(

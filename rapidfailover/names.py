@@ -42,7 +42,7 @@ class Names:
         return lookup.found
 
     def _lookup(self, asked: tuple[Any, ...]) -> _Lookup | None:
-        """The one that is under way, or a new one, if there may be one more."""
+        """The look-up that is under way, or a new one; None where too many others are."""
         own = _Lookup()
         lookup = self._lookups.join(asked, own, most=_LOOKUPS)
         if lookup is own:

@@ -1,5 +1,5 @@
-"""What a client is made of: the options, checked when it is made, so that what cannot serve is told
-there.
+"""The options of a client, checked when the client is made, so that a wrong option is reported at
+that place.
 """
 
 from __future__ import annotations
@@ -93,5 +93,5 @@ def check_functions(refresh: Any, **functions: Any) -> None:
 
 
 def _kind(thing: Any) -> str:
-    """Of what was given in place of an object."""
+    """In words, what was given in place of the right object."""
     return f"the class {thing.__name__}" if isinstance(thing, type) else f"a {type(thing).__name__}"

@@ -97,7 +97,7 @@ class Outbox:
         return batch
 
     def _put_back(self, batch: dict[str, Copy]) -> None:
-        """One that alone is more than a batch is given up."""
+        """Keep them for another time; a copy that alone is more than a batch is given up."""
         if sum(copy.size() for copy in batch.values()) <= _BATCH:
             for key, copy in batch.items():
                 if key not in self:

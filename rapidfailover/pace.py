@@ -1,5 +1,5 @@
 """How often a provider may be asked: a token bucket of one. Pure: takes ``now``, reads no clock,
-sleeps never.
+never sleeps.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Deque
 
 __all__ = ["FORGOTTEN", "Pace", "learned", "of_count"]
 
-# times the interval: a request takes a little longer to arrive than the one before it
+# times the interval, because not every request takes the same time to arrive
 _MARGIN = 1.05
 FORGOTTEN = 3600.0  # seconds after the last 429 that named its window
 

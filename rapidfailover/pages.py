@@ -17,7 +17,7 @@ Next = Callable[[Dict[str, Any], Any], Optional[Mapping[str, Any]]]
 
 
 def _any() -> bool:
-    """Values may nest: where none of the providers takes that, the call says so."""
+    """Values may nest: where no provider takes nested values, the call raises."""
     return True
 
 

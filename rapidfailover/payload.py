@@ -26,9 +26,9 @@ _NOT_OFFERED = frozenset(("br", "zstd"))
 _CODINGS = 5  # content encodings on top of each other; urllib3 takes no more either
 _MEMBERS = 10_000  # of a gzip stream; each costs some microseconds whatever it holds
 _GZIP = b"\x1f\x8b\x08"  # how a member begins
-# bytes at the beginning of a body that tell what the rest is like: for speed alone
+# bytes at the beginning of a body, from which the rest is guessed: for speed alone
 _SAMPLE = 2**12
-# bytes; ordinary bodies have fewer brackets than the limit in so many, and are not looked at twice
+# bytes; of an ordinary body up to this size, a count of the brackets is enough
 _SHORT = 2**14
 # brackets within brackets; 3,000 crash the process in a thread with a stack of 128 KiB
 _DEEPEST = 200
@@ -108,8 +108,8 @@ def as_utf8(body: bytes, charset: str = "utf-8") -> bytes:
 
 
 def _is_utf8(body: bytes) -> bool:
-    """In pieces: a text of a megabyte, made to be thrown away, costs as much as a sixth of
-    the parse.
+    """Whether the body is UTF-8. In pieces: to decode a megabyte only to throw the text away costs
+    a sixth of the parse.
     """
     view, start = memoryview(body), 0
     try:
@@ -151,24 +151,24 @@ def check_depth(body: bytes) -> None:
     if len(body) <= _SHORT and body.count(b"[") + body.count(b"{") <= _DEEPEST:
         return
     brackets = _outside_texts(body)
-    # innermost pairs, each time: what is left lies no more than that less deep
+    # Remove the innermost pairs, round by round: each round makes the rest one level less deep.
     for removed in range(_DEEPEST):
         if brackets.count(b"[") + removed <= _DEEPEST:
             return
         fewer = brackets.replace(b"[]", b"")
-        if len(fewer) > 0.9 * len(brackets):  # of a body that is made to be hard
+        if len(fewer) > 0.9 * len(brackets):  # the body was made to be slow: count instead
             break
         brackets = fewer
     _count_depth(brackets, _DEEPEST - removed)
 
 
 def _outside_texts(body: bytes) -> bytes:
-    """The body's brackets, be they square or curly, as square ones."""
-    if body.count(b"\\", 0, _SAMPLE) > _SAMPLE // 16:  # then it is faster so
+    """The body's brackets outside texts; curly ones are turned into square ones."""
+    if body.count(b"\\", 0, _SAMPLE) > _SAMPLE // 16:  # many: two replaces beat the regex
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     else:
         body = _ESCAPED_QUOTES(b"", body)
-    # texts without brackets are most
+    # most texts hold no bracket: of those, only "" is left, and goes
     brackets = body.translate(_ALIKE, _OTHERS).replace(b'""', b"")
     return b"".join(brackets.split(b'"')[::2]) if b'"' in brackets else brackets
 
@@ -209,8 +209,8 @@ _plain = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _decoder(body: bytes) -> json.JSONDecoder:
-    """One that refuses 1e999, by a Python call for each float, or without where there are
-    many and none can be such.
+    """A decoder that refuses 1e999 by a Python call for each float; the plain one where there are
+    many floats and none can be that large.
     """
     few = _SAMPLE // _RARE
     if body.count(b".", 0, _SAMPLE) < few or len(_FLOATS(body, 0, _SAMPLE)) < few:
@@ -229,7 +229,7 @@ _DIGITS = bytes(
 
 
 def _lengths(announced: str) -> set[int]:
-    """What ``Content-Length`` says, as numbers; as for urllib3, one that is none says nothing."""
+    """The numbers in ``Content-Length``; none where it is no number, as for urllib3."""
     try:
         return {length for length in map(int, announced.split(",")) if length >= 0}
     except ValueError:
@@ -237,9 +237,9 @@ def _lengths(announced: str) -> set[int]:
 
 
 def _inflaters(encodings: str) -> List[_Inflater]:
-    """For ``Content-Encoding``, the one that was put on last first.
+    """The inflaters for ``Content-Encoding``; the encoding that was applied last comes first.
 
-    An unknown one is ignored, as urllib3 does.
+    An unknown encoding is ignored, as urllib3 does.
     """
     names = [name.strip() for name in encodings.lower().split(",")]
     if not _NOT_OFFERED.isdisjoint(names):
@@ -261,9 +261,9 @@ class _Inflater:
 
     def __init__(self, name: str) -> None:
         self._is_gzip = name != "deflate"
-        self._stream: Any = None  # None: before the first, and between two
+        self._stream: Any = None  # None: before the first member, and between two
         self._members = 0  # which are whole
-        self._start = b""  # after a member: too little to tell whether it begins another
+        self._start = b""  # bytes after a member: too few to tell whether another begins
         self._is_over = False  # nothing that follows counts
 
     def inflate(self, data: bytes, limit: int) -> bytes:

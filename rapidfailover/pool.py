@@ -1,4 +1,4 @@
-"""How urllib3 comes by our connections.
+"""How urllib3 gets our connections.
 
 requests' adapter owns a ``PoolManager``, which makes a pool for each host from its
 ``pool_classes_by_scheme``; a pool makes its connections from its ``ConnectionCls`` and keeps those
@@ -100,14 +100,14 @@ def check_patched_in_time() -> None:
 
 
 class _Stack:
-    """What ``queue.LifoQueue`` is to a pool that never blocks, without a lock.
+    """A ``queue.LifoQueue`` for a pool that never blocks, without a lock.
 
-    Its lock may be held at a fork, and an interrupt within Condition.__enter__ leaves it locked for
-    ever.
+    LifoQueue's lock may be held at a fork, and an interrupt within Condition.__enter__ leaves it
+    locked for ever.
 
     Keeps as many connections as the busiest moment of the last minute needed. A pool fills it with
-    None, takes an item for each request, and puts back the connection: so what is missing is in
-    use. Looked at when a connection comes back, so an idle pool keeps what it has.
+    None, takes an item for each request, and puts back the connection: so missing items are in use.
+    It closes connections only when one comes back, so an idle pool keeps what it has.
     """
 
     clock = staticmethod(time.monotonic)
@@ -120,8 +120,8 @@ class _Stack:
         self._minute_ends = math.inf
 
     def __del__(self) -> None:
-        """urllib3 1.26 leaves open what a pool still holds when it is dropped, or came back
-        while it was closed.
+        """Close what is left: urllib3 1.26 leaves open what a dropped pool still holds, and what
+        came back while the pool was closed.
         """
         for connection in self._items:
             if connection is not None:
@@ -157,7 +157,7 @@ class _Stack:
         now, ended = self.clock(), self._minute_ends
         self._minute_ends = now + _MINUTE
         in_use = self.maxsize - len(self._items) + 1  # and the one that has just come back
-        # else that minute is long past
+        # if that minute is long past, its busiest moment counts no more
         needed = max(self._busiest, in_use) if now - ended < _MINUTE else in_use
         self._busiest = in_use
         surplus = min(self.maxsize - needed, len(self._items))
@@ -184,8 +184,8 @@ class _Pool(connectionpool.HTTPConnectionPool):
         return _combined(Connection, current) if current.__module__ in _THEIRS else current
 
     def urlopen(self, *args: Any, **kwargs: Any) -> Any:
-        """A tool writes down what it is given: vcrpy's newer ones refuse a text of a class of its
-        own, as a key is.
+        """Give a tool plain texts: newer versions of vcrpy cannot write down a subclass of str, as
+        a Key is.
         """
         if kwargs.get("headers") and not issubclass(self.ConnectionCls, Connection):
             kwargs["headers"] = {name: str(value) for name, value in kwargs["headers"].items()}
@@ -197,7 +197,7 @@ class _Pool(connectionpool.HTTPConnectionPool):
         stale = (
             budget is not None and budget.fresh and getattr(connection, "sock", None) is not None
         )
-        # the tool came, or went, in between
+        # a recording tool was turned on or off in between
         if stale or not isinstance(connection, self.ConnectionCls):
             connection.close()
             connection = self._new_conn()

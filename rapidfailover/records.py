@@ -65,7 +65,7 @@ class Records:
         self._lifetime = int(-(-lifetime // 1))
         self._clock = clock
         self._copies = copies
-        # gives back what it was given
+        # whether the cache is known to give back what it was given
         self._is_proven = isinstance(cache, (LRUTTLCache, FileCache))
 
     def keep(self, key: str, provider: str, body: bytes) -> None:
@@ -122,7 +122,7 @@ class Records:
             self._cache.set(key, record, self._lifetime)
             if not self._is_proven and body:
                 self._prove(key, record)
-        except Exception as problem:  # as above
+        except Exception as problem:  # the user's own cache, as in _find
             pass_on(problem)
             self._report("cache", words=f"could not keep an answer: {type(problem).__name__}")
 
@@ -164,7 +164,7 @@ class Records:
 
 
 def _vouched(copy: Copy | None, vouch: Vouch) -> Copy | None:
-    """The copy, if it is one of ours; that nobody has it any more is everybody's."""
+    """The copy, if ``vouch`` takes it. An empty one (nobody has an answer) always passes."""
     return copy if copy is None or not copy.body or vouch(copy.provider, copy.data) else None
 
 

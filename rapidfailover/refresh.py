@@ -31,7 +31,7 @@ _MOMENT = 0.2  # seconds
 
 
 _LEASE = 60.0  # seconds for which one process of a fleet is left alone with a refresh
-# seconds after its pause before another takes it over, and between two looks whether to
+# seconds by which a lease outlasts the pause; the longest time until another process looks again
 _GRACE = 5.0
 
 
@@ -49,7 +49,7 @@ class _Entry:
 
     def __init__(self, request: RefreshRequest, now: float, provider: str | None = None) -> None:
         self.request = request
-        self.provider = provider  # that alone is to be asked, because others are asked in its place
+        self.provider = provider  # the only one to ask, because calls pass it over; None: any
         self.since = now
         self.due = now + _FIRST_PAUSE
         self.failures = 0
@@ -84,9 +84,9 @@ class RefreshQueue:
         anew_in_child(self._renew)
 
     def _renew(self) -> None:
-        """Empty: what a forked child finds queued, its parent asks."""
+        """Begin empty: what was queued at a fork, the parent asks for."""
         self._entries: dict[str, _Entry] = {}
-        self._turns: dict[str, int] = {}  # by platform: when it had its last
+        self._turns: dict[str, int] = {}  # by platform: the number of its last turn
         self._lock = new_lock()
         self._changed = threading.Condition(self._lock)
         self._threads: set[threading.Thread] = set()
@@ -155,7 +155,7 @@ class RefreshQueue:
             self._entries.clear()
             self._changed.notify_all()
             threads = self._threads - {threading.current_thread()}
-        # an interpreter that ends while one works would abort the process
+        # if the interpreter ended while a thread works, the process would abort
         ends = time.monotonic() + _MOMENT
         for thread in threads:
             thread.join(max(ends - time.monotonic(), 0.0))
@@ -201,7 +201,7 @@ class RefreshQueue:
         return pause
 
     def _ensure_thread(self, more: bool = False) -> None:
-        """See that there is one, or one more, if there may be."""
+        """See that there is a thread, or one ``more``, if the limit allows it."""
         self._threads = {thread for thread in self._threads if thread.is_alive()}
         if len(self._threads) >= (_THREADS if more else 1) or not self._entries:
             return
@@ -215,7 +215,7 @@ class RefreshQueue:
                 self._entries.clear()
 
     def _idle(self) -> list[float]:
-        """When those are due that nobody is at."""
+        """When the entries are due that no thread works on."""
         return [entry.due for entry in self._entries.values() if not entry.busy]
 
     def _work(self) -> None:
@@ -268,7 +268,7 @@ def _tried(ask: Callable[..., object], entry: _Entry) -> float | None:
     # at the top of a thread: one bad entry must not end it for the others
     except Exception as failure:
         if entry.provider is not None and isinstance(failure, FailoverError):
-            return None  # the next call that it is passed over in asks for the next try
+            return None  # the next call that passes it over queues the next try
         if not isinstance(failure, FailoverError):
             _log.exception("%s: the refresh of %s met a bug", request.platform, request.endpoint)
         entry.failures += 1

@@ -55,7 +55,7 @@ from .pool import adopt
 
 __all__ = ["Session", "new_session"]
 
-# kept per provider at most; more threads than that open further ones, which are not kept
+# connections kept per provider at most; more threads open more of them, which are not kept
 _CONNECTIONS = 256
 _PAUSE = (0.1, 0.3)  # seconds before urllib3's retry
 
@@ -93,7 +93,7 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 class _NoCookies(RequestsCookieJar):
     def extract_cookies(self, *args: Any) -> None:
-        """None is kept, and no lock of the jar's taken: an interrupt in there would leave it locked
+        """Keep no cookie, and take no lock of the jar: an interrupt meanwhile would leave it locked
         for ever.
         """
 
@@ -127,14 +127,14 @@ class Session(requests.Session):
                 return self.get_adapter(str(request.url)).send(request, **settings)
             return self.send(request, allow_redirects=False, **settings)
         finally:
-            # somebody's patch, for a while: no such connection is kept
+            # a patch has turned verification off for a while: keep no such connection
             if settings["verify"] is False:
                 self.close()
 
     def _from_environment(self, url: Any) -> dict[str, Any]:
         """Proxies and CA bundle.
 
-        Looked up when a variable has changed; on every call that is a fifth of its cost.
+        Looked up only when a variable has changed: at every call it would be a fifth of the cost.
         """
         if not url.startswith("https:"):
             return _DIRECT
@@ -176,7 +176,7 @@ class _Adapter(HTTPAdapter):
         return pool
 
     def request_url(self, request: Any, proxies: Any) -> str:
-        return str(request.path_url)  # whole only for a plain proxy, through which nothing goes
+        return str(request.path_url)  # the whole URL is for plain proxies, which are not used
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         self._pools: dict[Any, Any] = {}  # by proxy and CA bundle
@@ -252,7 +252,7 @@ class _Retry(Retry):
 def _retry(matrix: Mapping[int, Rule]) -> _Retry:
     """One retry for every status whose row says so, and for failed connections as for 503.
 
-    The 429 and its wait are the client's; ``Retry-After`` is not slept on, it may ask for hours.
+    The client itself retries a 429. urllib3 ignores ``Retry-After``, which may ask for hours.
     """
     retried = [
         status

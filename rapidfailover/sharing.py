@@ -1,7 +1,7 @@
 """What a store does for the registry, the records and the refreshes, and how one process does the
 same by itself.
 
-Knows no server and no thread. Whoever asks does not ask whether there is a store: without one,
+Knows no server and no thread. A caller need not know whether there is a store: without a store,
 ``OwnMemory`` answers.
 """
 

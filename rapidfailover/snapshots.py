@@ -51,8 +51,8 @@ def _ahead(moment: float | None, now: float) -> float | None:
 
 
 def _open_until(member: Member) -> float | None:
-    """When the first endpoint in use can be asked again; None where one can be, or has nothing to
-    wait for.
+    """When the provider's own circuit, or else the first of its endpoints in use, can be tried
+    again; None where there is nothing to wait for.
     """
     opened = [slot.circuit.open_until for slot in member.endpoints.values()]
     if member.circuit.open_until is None and opened and None not in opened:

@@ -1,5 +1,5 @@
-"""Sockets as such: the first of several addresses that connects, and those that a forked child lets
-go of.
+"""Sockets: connects to the first of several addresses that answers, and drops a parent's sockets in
+a forked child.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What the processes of one machine share through a file, without a server: on the standard
 library's sqlite3.
 
-Only how that is put into the file; what is shared and when, ``fleet`` and ``mirror`` know. Each
-question is one transaction of a write-ahead log, so whoever is killed loses no more than what it
-had not yet told.
+Knows only how that is put into the file; ``fleet`` and ``mirror`` know what is shared and when.
+Each question is one transaction of a write-ahead log, so a process that is killed loses no more
+than what it had not yet told.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AT_ONCE = 500  # keys in a statement; before 3.32 SQLite takes 999 values
 _KEPT = 7 * 86400.0  # seconds for which circuits are kept that nobody changes
 _MOST = 4000  # circuits; the latest stay, after ...
 _NOW_AND_THEN = 100  # ... so many changes
-_LONGEST_LEASE = 3600.0  # seconds; a longer one is none of ours, nor is a turn that is further away
+_LONGEST_LEASE = 3600.0  # seconds; a longer lease, or a turn further away, is foreign data
 
 
 class SQLiteStore:
@@ -188,7 +188,7 @@ class _SQLiteServer(DatabaseFile):
     def _evict(
         self, connection: sqlite3.Connection, entries: int, size: int, now: float
     ) -> tuple[int, int]:
-        """What is over, or too much: the oldest is the one of the lowest number."""
+        """Remove copies that have expired or are too many; the oldest has the lowest number."""
         while True:
             oldest = _rows(
                 connection, "SELECT number, size, expires_at FROM copies ORDER BY number LIMIT 1"

@@ -51,7 +51,7 @@ class DatabaseFile:
         self._path = path
         self._pid = os.getpid()
         self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] = 0, 0  # the one that is open, should another take its place
+        self._file: tuple[int, int] = 0, 0  # device and inode of the open file
         self._lock = threading.Lock()  # held while SQLite works: no fork then
         self._is_paused = False
         _files.add(self)
@@ -127,10 +127,10 @@ class DatabaseFile:
         return self._connection
 
     def _make(self) -> os.stat_result:
-        """Make the file beside, and give it its name when it is whole. One process at a time may
-        have that beside.
+        """Make the file under another name, and rename it when it is whole. Only one process at a
+        time can make it.
 
-        What is left of a log then belongs to a file that was removed: SQLite would play it into the
+        A log that is still there belongs to a file that was removed: SQLite would play it into the
         new one.
         """
         beside = f"{self._path}.new"

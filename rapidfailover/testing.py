@@ -1,8 +1,10 @@
 """A local RapidAPI to test against: the catalogue's hosts on loopback, over real HTTP.
 
-    with FakeRapidAPI() as rapidapi: client = FailoverClient(rapidapi.registry,
-        api_key="not-a-real-key") rapidapi.fail("tiktok-scraper7", 503) assert client.call("tiktok",
-        "/user/info", {"unique_id": "ada"}).provider == "tiktok-feature"
+    with FakeRapidAPI() as rapidapi:
+        client = FailoverClient(rapidapi.registry, api_key="not-a-real-key")
+        rapidapi.fail("tiktok-scraper7", 503)
+        result = client.call("tiktok", "/user/info", {"unique_id": "ada"})
+        assert result.provider == "tiktok-feature"
 
 Each provider listens on a port of its own and answers its profile, posts and single items in the
 shape that its real host is known for, about whatever handle was asked; anything else, a wrong
@@ -10,10 +12,11 @@ method too, is the gateway's 404. The people, numbers and ids are made up.
 
 Your own providers are served too, and your own answers:
 
-    with FakeRapidAPI({"weather": [ProviderConfig("sunny", "sunny.p.rapidapi.com", 1)]}) as
-        rapidapi: rapidapi.answer("sunny", "/current", {"city": "Oslo", "celsius": 7})
+    sunny = ProviderConfig("sunny", "sunny.p.rapidapi.com", 1)
+    with FakeRapidAPI({"weather": [sunny]}) as rapidapi:
+        rapidapi.answer("sunny", "/current", {"city": "Oslo", "celsius": 7})
 
-What nobody told it to answer, a provider of your own answers with what it was asked.
+Where you gave no answer, a provider of your own answers with what it was asked.
 ``using(client)`` makes a client the default one for a while; ``local_registry(url)`` points at a
 ``rapidfailover fake --port N`` that runs.
 
@@ -114,8 +117,8 @@ class FakeRapidAPI:
 
     ``providers`` is ``{platform: [ProviderConfig, …]}``, as a registry takes it; None: the
     catalogue's. ``answers`` is a folder that ``rapidfailover verify --record`` wrote, or
-    ``{provider: {endpoint: payload}}``. ``port``: one port for all of them as well, each at ``/<its
-    name>`` there (see ``local_registry``); 0: any that is free.
+    ``{provider: {endpoint: payload}}``. ``port``: one port for all of them as well, each at
+    ``/<its name>`` there (see ``local_registry``); 0: any that is free.
     """
 
     def __init__(
@@ -370,7 +373,7 @@ class _Gate(_Port):
         return self._hosts.get(unquote(name)), f"/{rest}"
 
     def close(self) -> None:
-        for host in self._hosts.values():  # requests that hang there hang in a connection of ours
+        for host in self._hosts.values():  # hanging requests hang in the gate's own connections
             host.recovered.set()
         super().close()
 
@@ -391,7 +394,7 @@ class _Host(_Port):
         self.is_behind_gateway = provider.auth is None and provider.host.endswith(".rapidapi.com")
         self.endpoints = {} if platform is None else endpoints_of(provider, platform)
         self.answers: dict[str, Any] = {}
-        # by endpoint; None: whatever is asked
+        # by endpoint; None: for every endpoint
         self.faults: dict[str | None, tuple[Fault, int | None]] = {}
         self.delay = 0.0
         self.quota, self.limit, self.resets_at = 10_000, 10_000, time.monotonic() + 2_592_000.0
@@ -700,7 +703,7 @@ def _as_lists(providers: Providers) -> dict[str, list[ProviderConfig]]:
 def _recorded(folder: Path) -> dict[str, dict[str, Any]]:
     """The answers that ``rapidfailover verify --record`` wrote into a folder, by provider and path.
 
-    What was recorded for other params answers too where nothing was for those that are asked.
+    Where nothing was recorded for the params that are asked, the first record of the path answers.
     """
     records: dict[str, dict[str, list[Any]]] = {}
     for file in sorted(folder.glob("*.json")):

@@ -79,7 +79,7 @@ class Contexts:
     def _shared_for(self, connection: Any) -> _Shared | None:
         if not _can_share(connection):
             return None
-        # by requests 2.32.0 to 2.32.4, which still load the bundle each time
+        # made by requests 2.32.0 to 2.32.4, which still load the bundle each time
         given = connection.ssl_context
         chosen = tuple(getattr(connection, name) for name in _CHOSEN)
         key = (
@@ -180,7 +180,7 @@ class _Lent:
 
     def wrap_socket(self, sock: Any, *args: Any, **kwargs: Any) -> Any:
         sessions, whose = self._shared.sessions, (*self._peer, kwargs.get("server_hostname"))
-        if whose[-1]:  # else nobody knows yet for whom the certificate is to be
+        if whose[-1]:  # else the name to be verified is not known yet
             vars(self)["_whose"] = whose
             if whose in sessions:
                 kwargs["session"] = sessions[whose]
@@ -192,11 +192,11 @@ class _Lent:
             raise
 
     def note(self, sock: Any) -> None:
-        """Keep the session of a connection that was answered, by the thread that uses it: no other
-        may look at it.
+        """Keep the session of a connection that was answered. Only the thread that uses the
+        connection may call this.
 
-        Not of a resumed one: a certificate is verified again as often as the server gives out new
-        sessions.
+        A resumed connection's session is not kept: so a certificate is verified again as often as
+        the server gives out new sessions.
         """
         whose = vars(self).get("_whose")
         if whose is None or getattr(sock, "session_reused", True):

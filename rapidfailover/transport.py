@@ -57,7 +57,7 @@ class Reply(NamedTuple):
     against: str = ENDPOINT  # whom it is evidence against, where it is a fault
     # seconds in which there were too many requests, where a 429 named it
     window: float | None = None
-    given: float = ANYBODY  # seconds in which nothing came, where that is what it was
+    given: float = ANYBODY  # seconds without an answer, for a timeout
     apart: float = 0.0  # seconds that the provider's auth took, which do not count
 
 
@@ -108,8 +108,8 @@ def _path(made: Any, params: Mapping[str, Any]) -> str:
     """The path that a route's function made: held to the rules of endpoints. InvalidEndpoint,
     TypeError.
 
-    A name from outside could ask for something else ("ada/messages"), so it is one part of a path
-    or none.
+    A param from outside could lead to another path ("ada/messages"), so it must stay within one
+    part of the path.
     """
     if isinstance(made, (list, tuple)):
         if not all(isinstance(part, (str, int)) and part != "" for part in made):
@@ -205,7 +205,7 @@ class Transport:
             raise
         finally:
             if response is not None:
-                response.close()  # whole: back in its pool by now; else the connection goes too
+                response.close()  # an unread connection is closed; others are in the pool by now
             if progress.answer is not None:
                 progress.answer.close()
             under_way.reset(token)
@@ -271,8 +271,8 @@ class Transport:
         )
 
     def _session(self, platform: str, provider: ProviderConfig) -> Session:
-        """One pool per provider, so that what one sends too much never answers another's
-        request.
+        """One pool per provider, so that surplus bytes from one provider never answer a request to
+        another.
         """
         try:
             return self._sessions[platform, provider.name]
@@ -313,7 +313,7 @@ def _prepared(provider: ProviderConfig, sent: Outgoing) -> requests.PreparedRequ
 
 @lru_cache(maxsize=1024)
 def _url(base_url: str, path: str) -> str:
-    """As requests spells it: blanks and other letters in percent."""
+    """The URL as requests writes it: blanks and non-ASCII letters are percent-encoded."""
     return str(requests.Request("GET", base_url + path).prepare().url)
 
 
@@ -355,14 +355,14 @@ class _Progress(Budget):
 
 
 def _masked(record: logging.LogRecord) -> bool:
-    """What urllib3 logs while our request is under way, without the secrets: an upstream may have
+    """Mask the secrets in what urllib3 logs while our request is under way: an upstream may have
     echoed one.
     """
     progress = under_way.get()
     if progress is not None:
         text = record.getMessage()
         if record.exc_info:
-            # its traceback has locals, some of which hold them
+            # without its traceback, whose locals may hold secrets
             text = f"{text} ({record.exc_info[1]})"
         record.msg, record.args, record.exc_info = without(progress.secrets, text), (), None
     return True
@@ -384,7 +384,7 @@ def _body(response: requests.Response, limit: int, ends: float) -> bytes:
     """
     headers, raw = response.headers, response.raw
     answer = getattr(raw, "_original_response", None)
-    # by a tool that has read it to the end
+    # closed: a tool has read it to the end
     if isinstance(answer, Answer) and not answer.isclosed():
         length = None if raw.chunked else headers.get("Content-Length", "")
         pieces = raw.stream(_PIECE, decode_content=False)

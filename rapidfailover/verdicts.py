@@ -23,7 +23,7 @@ class Verdict(NamedTuple):
     given: float = ANYBODY  # seconds that a timeout waited
     took: float = 0.0  # seconds that an answer took
     question: int = 0  # a hash of what was asked
-    background: bool = False  # nobody had asked: what is met at a closed circuit counts nowhere
+    background: bool = False  # for a refresh: its fault at a closed circuit counts nowhere
     rate_limited: bool = False
     hold: float | None = None  # seconds
     window: float | None = None  # seconds, in which a 429 says that there were too many

@@ -1,9 +1,9 @@
-"""Whether reality is still as the catalogue says: each provider asked once for each endpoint, and
-held against it.
+"""Checks whether providers still answer as the catalogue says: asks each provider once for each
+endpoint, and compares.
 
 Every question is a metered call. It goes through a client of its own, so that no circuit of the
-caller's is touched, and is not sent again after an error, so that the number of calls is known
-beforehand (a kept connection that the server closed meanwhile apart).
+caller's is touched. It is not sent again after an error, so that the number of calls is known
+beforehand (except where the server has closed a kept connection meanwhile).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Check(NamedTuple):
     provider: ProviderConfig
     entry: Endpoint
     grade: str  # how sure it is that this provider serves it
-    fields: tuple[Field, ...]  # that it gives
+    fields: tuple[Field, ...]  # that the provider gives
 
 
 class Finding(NamedTuple):
@@ -111,8 +111,8 @@ def verify(
 
 
 class _Asked:
-    """A provider alone, without circuits that open, and what it answered before its route
-    adapted that.
+    """One provider alone, whose circuits never open, and its last answer before its route adapted
+    that.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ def _example(check: Check, answers: dict[tuple[str, str], Any]) -> dict[str, Any
                 if path == value.endpoint
                 and (provider == check.provider.name or value.form != "{}")
             ]
-            if not any(found):  # an id is not for others than who gave it; a link is
+            if not any(found):  # an id is valid only where it came from, a link everywhere
                 raise LookupError(f"{value.endpoint} gave no {value.path}")
             value = value.form.format(next(one for one in found if one))
         params[name] = value

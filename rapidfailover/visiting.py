@@ -122,7 +122,7 @@ class Visiting:
             return False
         if wait > longest or wait >= deadline.left():
             return False
-        if not ask.has_time() or leave is None or leave.is_trial():  # that has waited already
+        if not ask.has_time() or leave is None or leave.is_trial():  # a trial has waited already
             return False
         return self._registry.ask_again(
             ask.visit,
