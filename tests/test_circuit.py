@@ -169,3 +169,138 @@ def test_a_trial_of_the_worker_after_the_cooldown_is_like_any_other():
     circuit = tripped()
     circuit.fault(900.0, circuit.admit(900.0, 25.0, Asker(early=True)))
     assert circuit.blocked_for(900.0) == 20 * 60
+
+
+# --- a call for which there is nobody else ---
+
+def test_its_first_early_trial_comes_at_once_but_for_the_question_that_opened_it():
+    circuit = tripped(at=100.0, question=7)
+    assert circuit.blocked_for(100.0, Asker(early=True, question=7)) == 2.0
+    assert circuit.blocked_for(100.0, Asker(early=True, question=8)) == 0.0
+    first = circuit.admit(100.0, 25.0, Asker(early=True, question=8))
+    assert first.trial and first.early
+    circuit.fault(101.0, first, question=8)
+    assert circuit.blocked_for(101.0, Asker(early=True, question=9)) == 4.0  # like the worker from then on
+
+
+def test_what_opens_it_anew_is_another_time():
+    circuit = tripped(at=0.0, question=7)
+    circuit.fault(1.0, circuit.admit(1.0, 25.0, Asker(early=True, question=8)), question=8)
+    circuit.success(circuit.admit(900.0, 25.0))
+    for _ in range(3):
+        circuit.fault(901.0)
+    assert circuit.opened_by == 0 and circuit.blocked_for(901.0, Asker(early=True, question=7)) == 0.0
+
+
+# --- a timeout says only that it is slower than the time that it got ---
+
+HASTY, PATIENT = Asker(seconds=1.0), Asker(seconds=15.0)
+
+
+def test_timeouts_open_it_for_calls_that_give_no_more():
+    circuit = tripped(given=1.0)
+    assert circuit.blocked_for(0.0, HASTY) == 900.0 and circuit.blocked_for(0.0, Asker(seconds=1.1)) == 0.0
+    assert circuit.state(0.0) == "open"
+    ticket = circuit.admit(0.0, 25.0, PATIENT)
+    assert ticket.patient and not ticket.trial
+
+
+def test_the_longest_of_the_row_counts_and_another_fault_makes_it_everybodys():
+    circuit = Circuit()
+    for given in (5.0, 1.0, 2.0):
+        circuit.fault(0.0, given=given)
+    assert circuit.blocked_for(0.0, Asker(seconds=5.0)) > 0 == circuit.blocked_for(0.0, Asker(seconds=5.1))
+    mixed = Circuit()
+    mixed.fault(0.0, given=1.0)
+    mixed.fault(0.0)
+    mixed.fault(0.0, given=1.0)
+    assert mixed.blocked_for(0.0, PATIENT) == 900.0
+
+
+def test_faults_of_the_patient_count_by_themselves_until_it_is_open_for_them_too():
+    circuit = tripped(given=1.0)
+    ended = [circuit.fault(10.0, circuit.admit(10.0, 25.0, PATIENT), given=given) for given in (15.0, 12.0, 10.0)]
+    assert ended == [False, False, True]
+    assert circuit.error_count == 3 and circuit.open_until == 910.0
+    assert circuit.blocked_for(10.0, PATIENT) == 900.0 and circuit.blocked_for(10.0, Asker(seconds=16.0)) == 0.0
+    more = [circuit.fault(20.0, circuit.admit(20.0, 25.0, Asker(seconds=20.0)), given=20.0) for _ in range(2)]
+    assert more == [False, False] and circuit.open_until == 910.0  # they count anew
+
+
+def test_a_patient_answer_closes_it_for_all_if_it_was_as_fast_as_the_hasty_want():
+    slow, fast = tripped(given=1.0), tripped(given=1.0)
+    slow.fault(0.0, slow.admit(0.0, 25.0, PATIENT), given=15.0)
+    assert slow.success(slow.admit(0.0, 25.0, PATIENT), took=1.5) is False
+    assert slow.blocked_for(0.0, HASTY) == 900.0
+    assert [slow.fault(1.0, slow.admit(1.0, 25.0, PATIENT), given=15.0) for _ in range(2)] == [False, False]  # their row was broken
+    assert slow.fault(1.0, slow.admit(1.0, 25.0, PATIENT), given=15.0) is True
+    assert fast.success(fast.admit(0.0, 25.0, PATIENT), took=1.0) is True
+    assert fast.blocked_for(0.0, HASTY) == 0.0 == fast.patience
+
+
+def test_a_slow_answer_at_a_closed_circuit_is_a_success_like_any_other():
+    circuit = Circuit()
+    circuit.fault(0.0)
+    circuit.success(circuit.admit(0.0, 25.0, PATIENT), took=14.0)
+    assert circuit.is_healthy()
+
+
+# --- holds, and who goes first when one ends ---
+
+def test_when_a_hold_ends_one_goes_first_and_the_others_when_it_was_well():
+    circuit = Circuit()
+    circuit.hold(0.0, 10)
+    assert circuit.is_limited(5.0) and circuit.is_limited(9.9)
+    first = circuit.admit(10.0, 25.0)
+    assert first.trial and not first.early and circuit.is_limited(11.0) and circuit.admit(11.0, 25.0) is None
+    assert circuit.success(first) is False  # it was not open
+    assert circuit.hold_until is None and not circuit.is_limited(11.0) and not circuit.admit(11.0, 25.0).trial
+
+
+def test_a_hold_that_was_lengthened_meanwhile_stays():
+    circuit = Circuit()
+    circuit.hold(0.0, 10)
+    first = circuit.admit(10.0, 25.0)
+    circuit.hold(11.0, 60)
+    circuit.success(first)
+    assert circuit.hold_until == 71.0
+
+
+def test_a_circuit_that_is_open_is_not_only_limited_but_for_those_it_is_closed_for():
+    circuit = tripped(given=1.0)
+    assert not circuit.is_limited(0.0, HASTY) and not circuit.is_limited(0.0, PATIENT)
+    circuit.hold(0.0, 10)
+    assert not circuit.is_limited(0.0, HASTY) and circuit.is_limited(0.0, PATIENT)
+    assert not Circuit().is_limited(0.0)
+
+
+# --- 429s that say for how long ---
+
+def test_the_first_429_is_a_hold_and_the_second_in_a_row_a_fault_as_well():
+    circuit = Circuit()
+    assert circuit.count_limit(0.0, 30.0, circuit.admit(0.0, 25.0)) is False
+    assert (circuit.error_count, circuit.hold_until) == (0, 30.0)
+    for at, faults in ((30.0, 1), (60.0, 2)):
+        assert circuit.count_limit(at, 30.0, circuit.admit(at, 25.0)) is False
+        assert circuit.error_count == faults
+    assert circuit.count_limit(90.0, 30.0, circuit.admit(90.0, 25.0)) is True
+    assert circuit.rate_limited and circuit.blocked_for(90.0, Asker(early=True)) == 900.0
+
+
+def test_429s_to_requests_that_left_before_the_first_was_back_are_one():
+    circuit = Circuit()
+    under_way = [circuit.admit(0.0, 25.0) for _ in range(8)]
+    for ticket in under_way:
+        circuit.count_limit(1.0, 30.0, ticket)
+    assert circuit.error_count == 0 and circuit.limits == 8
+
+
+def test_a_429_that_holds_nobody_is_a_fault_and_one_as_long_as_a_cooldown_is_none():
+    brief, long = Circuit(), Circuit()
+    brief.count_limit(0.0, 0.9, brief.admit(0.0, 25.0))
+    assert brief.error_count == 1
+    for at in (0.0, 300.0, 600.0):
+        long.count_limit(at, 300.0, long.admit(at, 25.0))
+    assert long.error_count == 0
+    brief.success(brief.admit(1.0, 25.0))
+    assert brief.limits == 0

@@ -20,7 +20,7 @@ from rapidfailover import (
     ProviderConfig,
     ProviderRegistry,
 )
-from rapidfailover.pace import Pace, learned
+from rapidfailover.pace import Pace, learned, of_count
 from rapidfailover.quota import Quota
 from rapidfailover.verdicts import Verdict
 
@@ -100,6 +100,30 @@ def test_a_pace_is_learned_from_what_was_answered_in_the_window(answered, window
     pace = learned(window, deque(answered), 100.0)
     assert (pace.requests, pace.seconds) == (requests, window)
     assert not pace.is_forgotten(3699.0) and pace.is_forgotten(3701.0)
+
+
+def test_what_others_took_is_taken_and_what_they_have_free_is_not_ours_yet():
+    pace = Pace(1, 2.0)
+    assert pace.follow(10.0, True) == 10.0 and pace.free_at == pytest.approx(12.1)
+    assert pace.follow(11.0, False) == 11.0 and pace.free_at == pytest.approx(12.1)  # only ever later
+    assert pace.follow(20.0, False) == 20.0 == pace.free_at
+
+
+def test_a_turn_comes_an_interval_after_the_last_that_was_used_whoever_gave_it():
+    pace = Pace(1, 2.0)
+    assert pace.interval() == pytest.approx(2.1) and pace.take(5.0, 5.0) == 0.0
+    pace.free_at = 0.0  # as a store that lost it would say
+    assert pace.turn_in(6.0) == pytest.approx(1.1) and pace.turn_in(60.0) == 0.0
+    assert pace.reserve(6.0) == pytest.approx(7.1)
+
+
+def test_one_that_is_learned_anew_keeps_the_turns_that_were_given():
+    before = Pace(1, 1.0)
+    before.take(3.0, 3.0)
+    turn = before.reserve(3.0)
+    after = of_count(7, 60.0, 100.0, before)
+    assert (after.requests, after.counted, after.until) == (7, 7, 3700.0) and after.free_at > turn and after.taken_at == 3.0
+    assert of_count(0, 60.0, 100.0).requests == 1
 
 
 # --- a plan with a rate ---

@@ -9,6 +9,7 @@ from conftest import in_threads
 
 from rapidfailover import ProviderConfig, ProviderRegistry, Route, UnknownPlatform, UnknownProvider
 from rapidfailover.circuit import Asker
+from rapidfailover.verdicts import ENDPOINT, Verdict
 
 
 @pytest.fixture
@@ -40,6 +41,22 @@ def test_one_that_is_cooling_down_is_left_out_and_listed_again_when_half_open(re
     assert names(registry) == ["second", "third"]
     clock.tick(900)
     assert names(registry) == ["first", "second", "third"]
+
+
+def test_one_is_out_that_is_disabled_held_or_cooling_down_for_that_endpoint(registry, clock):
+    assert not registry.is_out("demo", "first", "/e")
+    registry.disable("demo", "first")
+    assert registry.is_out("demo", "first", "/e") and not registry.is_out("demo", "second", "/e")
+    registry.hold("demo", "second", 10)
+    assert registry.is_out("demo", "second", "/e")
+    clock.tick(10)
+    assert not registry.is_out("demo", "second", "/e")
+    for _ in range(3):
+        visit = next(registry.visits(registry.serving("demo", "/broken"), lambda: 25.0))
+        registry.report(visit, Verdict(fault=ENDPOINT))
+    assert registry.is_out("demo", "second", "/broken") and not registry.is_out("demo", "second", "/e")
+    with pytest.raises(UnknownProvider):
+        registry.is_out("demo", "fourth", "/e")
 
 
 def test_asking_who_is_available_takes_no_trial(registry, clock):
