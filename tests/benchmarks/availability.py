@@ -1,9 +1,13 @@
 """Who has data when providers fail: one schedule of outages, played to each contestant over real sockets.
 
-Time is compressed: a second here is a minute, so the strategy's cooldown of five minutes is five seconds, and a timeout of 15 s
-a quarter of one. Contestant and upstream are a process each. What came back is held against what was sent.
+Time is compressed: a second here is a minute, so the strategy's cooldown of five minutes is five seconds, a timeout of 15 s a
+quarter of one, and so is every pause before a retry. Contestant and upstream are a process each. Three visitors in ten ask for
+one of 8 names, the others for one of 2,000, most of which nobody asked for before. Everybody checks that the field is there
+that is read, and keeps copies where the library can. What came back is held against what was sent. The times in the table are
+told as they would be without compression, but for p50 and p99.
 """
 
+import inspect
 import json
 import os
 import queue
@@ -20,7 +24,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent.par
 import peers  # noqa: E402
 
 TIMEOUT, COOLDOWN, PATIENCE = 0.25, 5.0, 2.0  # seconds; the last is how long after the end an answer still counts
-QUESTIONS, WORKERS, ARRIVALS = 8, 16, 25  # a second: visitors come whether or not a worker is free
+HOT, COLD, WORKERS, ARRIVALS = 8, 2000, 16, 25  # a second: visitors come whether or not a worker is free
 
 # (scene, its length in seconds at full length, what the first, second and third provider do)
 SCENES = [
@@ -46,7 +50,7 @@ class Upstream:
 
     def __init__(self, scale):
         self.scale, self.began = scale, None
-        self.arrived = {}
+        self.arrived, self.futile = {}, 0  # requests by scene; those of all to a provider that could not answer them
         self.bursts = [[] for _ in range(3)]
         self.lock = threading.Lock()
         self.ports = []
@@ -96,6 +100,8 @@ class Upstream:
                 self.bursts[number].append(now)
         if does == "flaps":
             does = "fine" if int(passed / self.scale) % 2 else "down"
+        with self.lock:
+            self.futile += does != "fine"
         if does == "hangs":
             time.sleep(30)
             return False
@@ -109,7 +115,8 @@ class Upstream:
             "down": http(b"", "503 Service Unavailable"),
             "burst": http(b'{"message": "Too many requests"}', "429 Too Many Requests", "Retry-After: 1\r\n"),
             "quota": http(b'{"message": "You have exceeded the MONTHLY quota for Requests on your current plan"}', "429 Too Many Requests",
-                          "X-RateLimit-Requests-Limit: 100\r\nX-RateLimit-Requests-Remaining: 0\r\nX-RateLimit-Requests-Reset: 60\r\n"),
+                          "X-RateLimit-Requests-Limit: 100\r\nX-RateLimit-Requests-Remaining: 0\r\n"
+                          f"X-RateLimit-Requests-Reset: {max(1, round(5 * self.scale))}\r\n"),
             "html": http(b"<html><body>Down for maintenance</body></html>"),
             "error": http(b'{"messages": "The request to the API has timed out.", "info": "Your Client (working) ---> Gateway (working) ---> API"}'),
         }
@@ -124,9 +131,10 @@ def contest(name, scale):
     """Plays one contestant; prints a line of JSON. Run in a process of its own."""
     upstream = subprocess.Popen([sys.executable, __file__, "upstream", str(scale)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     ports = json.loads(upstream.stdout.readline())
+    peers.compress(COOLDOWN / 300)
     ask = peers.FAILOVER[name]([f"http://127.0.0.1:{port}" for port in ports], TIMEOUT, COOLDOWN)
-    for question in range(QUESTIONS):
-        ask(f"q{question}")  # everybody begins warm
+    for question in range(HOT):
+        ask(f"hot{question}")  # everybody begins warm
     began = time.time() + 0.2
     print(began, file=upstream.stdin, flush=True)
     time.sleep(0.2)
@@ -156,14 +164,14 @@ def contest(name, scale):
         time.sleep(max(0.0, came - time.time()))
         with lock:
             calls.append((came - began, "error", ends + PATIENCE - came, None))  # until it is answered
-        visitors.put((number, came, f"q{chance.randrange(QUESTIONS)}"))
+        visitors.put((number, came, f"hot{chance.randrange(HOT)}" if chance.random() < 0.3 else f"cold{chance.randrange(COLD)}"))
     time.sleep(max(0.0, ends + PATIENCE - time.time()))
     with lock:
         calls = list(calls)
     print("over", file=upstream.stdin, flush=True)
-    arrived = json.loads(upstream.stdout.readline())
+    counted = json.loads(upstream.stdout.readline())
     upstream.kill()
-    print(json.dumps({"calls": calls, "arrived": arrived}), flush=True)
+    print(json.dumps({"calls": calls, **counted}), flush=True)
     os._exit(0)  # whoever still waits for a drip
 
 
@@ -172,15 +180,15 @@ def upstream_main(scale):
     print(json.dumps(upstream.ports), flush=True)
     upstream.began = float(sys.stdin.readline())
     sys.stdin.readline()
-    print(json.dumps(upstream.arrived), flush=True)
+    print(json.dumps({"arrived": upstream.arrived, "futile": upstream.futile}), flush=True)
 
 
 def play(quick=False):
-    """{contestant: {"calls": [(when, outcome, seconds, provider)], "arrived": {scene: requests}}}, two at a time."""
-    scale = 0.3 if quick else 1.0
+    """{contestant: {"calls": [(when, outcome, seconds, provider)], "arrived": {scene: requests}, "futile": requests}}."""
+    scale = 0.2 if quick else 1.0
     waiting, running, played = list(peers.FAILOVER), {}, {}
     while waiting or running:
-        while waiting and len(running) < 3:
+        while waiting and len(running) < (4 if quick else 3):
             name = waiting.pop(0)
             running[name] = subprocess.Popen([sys.executable, "-W", "ignore", __file__, "contest", name, str(scale)],
                                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -201,17 +209,19 @@ def spans(scale):
 def table(scale, played):
     """Lines of Markdown: all scenes together, then the share of right data in each."""
     recovered = next(began for scene, began, _ in spans(scale) if scene == "recovery")
-    lines = ["| | right data | fresh | stale | wrong data | errors | p50, ms | p99, ms | requests a call | primary back after |",
-             "|---|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| | right data | fresh | stale | wrong data | errors | p50, ms | p99, ms | requests a call | of 100 requests, in vain "
+             "| primary back after | lines |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]
     for name, seen in played.items():
         calls = seen["calls"]
         share = {kind: sum(outcome == kind for _, outcome, _, _ in calls) / len(calls) for kind in ("fresh", "stale", "wrong", "error")}
         took = sorted(seconds for _, _, seconds, _ in calls)
         back = [when - recovered for when, outcome, _, provider in calls if when >= recovered and outcome == "fresh" and provider == 0]
-        lines.append("| {} | {:.1%} | {:.1%} | {:.1%} | {:.1%} | {:.1%} | {:.0f} | {:.0f} | {:.2f} | {} |".format(
+        requests, minute = sum(seen["arrived"].values()), 60.0
+        lines.append("| {} | {:.1%} | {:.1%} | {:.1%} | {:.1%} | {:.1%} | {:.0f} | {:.0f} | {:.2f} | {:.0f} | {} | {} |".format(
             name, share["fresh"] + share["stale"], share["fresh"], share["stale"], share["wrong"], share["error"],
-            1000 * statistics.median(took), 1000 * took[int(0.99 * len(took))], sum(seen["arrived"].values()) / len(calls),
-            f"{min(back):.1f} s" if back else f"over {SCENES[-1][1] * scale:.0f} s"))
+            1000 * statistics.median(took), 1000 * took[int(0.99 * len(took))], requests / len(calls), 100 * seen["futile"] / requests,
+            f"{minute * min(back):.0f} s" if back else f"over {minute * SCENES[-1][1] * scale:.0f} s",
+            len(inspect.getsource(peers.FAILOVER[name]).splitlines())))
     lines += ["", "| right data in | " + " | ".join(played) + " |", "|---|" + "---|" * len(played)]
     for scene, began, ended in spans(scale):
         cells = []

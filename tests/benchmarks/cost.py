@@ -35,7 +35,7 @@ from rapidfailover import (  # noqa: E402
 
 SERVER = r'''
 import socket, threading
-body = b'{"x": "' + b"y" * 326 + b'"}'
+body = b'{"question": "1", "x": "' + b"y" * 309 + b'"}'
 answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 listener = socket.create_server(("127.0.0.1", 0), backlog=128)
 print(listener.getsockname()[1], flush=True)
@@ -207,7 +207,7 @@ def memory_per_entry(body=335, entries=20_000):
 
 
 def start_up(url, rounds=9):
-    """(milliseconds of import beyond requests, CPU of the first call as a multiple of a bare session's first)."""
+    """(CPU of the import beyond requests as a multiple of that of requests, CPU of the first call as one of a bare session's first)."""
     compiled = tempfile.mkdtemp()  # as pip leaves a package
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled, "PYTHONDONTWRITEBYTECODE": ""}
 
@@ -216,7 +216,8 @@ def start_up(url, rounds=9):
                                     cwd=Path(__file__).parent.parent.parent).stdout)
 
     took("import requests, rapidfailover.api; print(0)")
-    imports = [took("import requests, time; began = time.perf_counter(); import rapidfailover.api; print(time.perf_counter() - began)") for _ in range(rounds)]
+    imports = [took("import time; began = time.process_time(); import requests; theirs = time.process_time(); import rapidfailover.api; "
+                    "print((time.process_time() - theirs) / (theirs - began))") for _ in range(rounds)]
     clock = "began = time.process_time(); {}; print(time.process_time() - began)"
     ready = f"import requests, rapidfailover, time; from rapidfailover import *; url = {url!r}; "
     ours = ready + clock.format("FailoverClient(ProviderRegistry({'p': [ProviderConfig('a', 'a.example', 1, base_url=url)]}), "
@@ -224,7 +225,7 @@ def start_up(url, rounds=9):
     bare = ready + clock.format("requests.Session().get(url + '/x', params={'q': '1'}, headers={'X-RapidAPI-Key': 'k' * 50}, timeout=5).json()")
     pairs = [(took(ours), took(bare)) for _ in range(rounds)]
     shutil.rmtree(compiled)
-    return 1000 * statistics.median(imports), statistics.median(first for first, _ in pairs) / statistics.median(second for _, second in pairs)
+    return statistics.median(imports), statistics.median(first for first, _ in pairs) / statistics.median(second for _, second in pairs)
 
 
 def measured(quick=False, everybody=True):
@@ -259,7 +260,7 @@ def measured(quick=False, everybody=True):
         memory = memory_per_entry()
         hold("memory of an entry beyond its body", memory <= 600, "≤ 600 bytes", f"{memory:,.0f} bytes")
         imports, first = start_up(url)
-        hold("import beyond requests", imports <= 15, "≤ 15 ms", f"{imports:.1f} ms")
+        hold("import beyond requests, to that of requests", imports <= 0.40, "≤ 0.40 ×", f"{imports:.2f} ×")
         hold("first call to a bare session's", first <= 1.2, "≤ 1.2 ×", f"{first:.2f} ×")
     by_size, of_sizes = sizes.measured(quick)
     lines += ["", " ".join(sizes.__doc__.split()), "", *by_size]
