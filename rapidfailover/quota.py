@@ -50,7 +50,7 @@ class Quota(NamedTuple):
 
     def is_used_up(self, now: float) -> bool:
         """Whether no request is left until the reset."""
-        return self.remaining(now) == 0
+        return self.left == 0 and self.renewed_in(now) > 0
 
     def is_scarce(self, now: float) -> bool:
         """Whether less than a tenth of the plan is left until the reset."""
