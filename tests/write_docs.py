@@ -187,7 +187,7 @@ def benchmarks_page(text):
     """The page with the figures of the last run."""
     results = (DOCS.parent / "tests" / "benchmarks" / "results.md").read_text(encoding="utf-8")
     results = results.replace("the strategy's own code", "the code of the source document")
-    for head in ("| | right data", "| right data in", "| a call by", "| bound |"):
+    for head in ("| | right data", "| right data in", "| a call by", "| bound |", "| × bare session | identity"):
         text = with_rows(text, head, results[results.index(head):].split("\n\n")[0].splitlines()[2:])
     return text
 
