@@ -40,7 +40,7 @@ BROKEN_AND_LATER = Verdict(fault=PROVIDER, hold=30.0)  # a 503 that says for how
     (HOST_BROKEN._replace(background=True), None, None),
     (UNTOLD_LIMIT._replace(background=True), None, None),
     (LIMIT._replace(background=True), "hold", None),
-], ids=str)
+])
 def test_at_closed_circuits(verdict, provider, endpoint):
     own, its = closed(), closed()
     assert judge_provider(own, 0.0, own.admit(0.0, 25.0), verdict) == provider
@@ -76,7 +76,7 @@ def test_an_answer_closes_both(now, asker):
         assert circuit.is_healthy()
 
 
-@pytest.mark.parametrize("verdict", [LIMIT, LATER, BROKEN_AND_LATER._replace(fault=NOBODY)], ids=str)
+@pytest.mark.parametrize("verdict", [LIMIT, LATER, BROKEN_AND_LATER._replace(fault=NOBODY)])
 def test_a_trial_that_is_told_to_come_later_is_free_again(verdict):
     for judge in (judge_provider, judge_endpoint):
         circuit = opened()
