@@ -117,7 +117,20 @@ def test_a_new_one_is_asked_by_as_many_at_once_as_it_has_answered_or_one_more_ea
     assert one.is_crowded(0.2) and not one.is_crowded(0.25)
     one.answered.append(1.0)
     assert not one.is_crowded(0.2)
-    assert not member(rate=1.0).is_crowded(0.0)
+    one.under_way.update({number: over for number in range(10)})
+    one.answered.extend([1.0] * 4)
+    assert not one.is_crowded(0.2)  # it has answered eight
+
+
+@pytest.mark.parametrize("how", ["set", "learned"])
+def test_where_a_pace_is_known_that_alone_says_how_many_may_ask(how):
+    one = member(rate=5.0 if how == "set" else None)
+    one.answered_at, one.asked_at = 1.0, 1.0
+    one.under_way.update({number: 99.0 for number in range(10)})
+    if how == "learned":
+        assert one.is_crowded(1.0)
+        one.learn(1.0, 1.0)
+    assert not one.is_crowded(1.0)
 
 
 def test_one_whose_calls_are_over_is_not_crowded_by_them():
@@ -148,8 +161,9 @@ def test_those_before_the_one_that_answered_are_passed_over_who_serve_it_and_are
     trip(first)
     trip(second.slot("/a"))
     trip(last)
-    third.slot("/b").circuit.open_until = 900.0
-    everybody = serving(first, second, third, last)
+    elsewhere = member("elsewhere")
+    trip(elsewhere.slot("/b"))
+    everybody = serving(first, elsewhere, second, third, last)
     assert everybody.passed_over("third") == ["first", "second"] and everybody.passed_over("first") == []
     first.enabled = False
     assert everybody.passed_over("third") == ["second"]

@@ -316,6 +316,7 @@ def test_answers_that_overtake_each_other_leave_the_smallest_quota():
     assert answered(400, 0.3) == 400
     assert answered(1, 0.3, 5.0) == 1
     assert answered(499, 0.3, 86400.0) == 499  # of the next day: it was renewed in between
+    assert answered(None, 0.3, 86400.0) is None and answered(3, 0.3, 86400.0) == 3  # not every answer tells it
 
 
 # --- a timeout of its own ---

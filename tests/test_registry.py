@@ -170,6 +170,18 @@ def test_the_snapshot_is_plain_json_with_times_from_now(registry, clock):
     assert registry.snapshot()["demo"]["first"]["disabled_until"] is None
 
 
+def test_a_line_bears_what_happened_to_whom_and_a_hold_says_how_long(registry, caplog):
+    def report(verdict):
+        registry.report(next(registry.visits(registry.serving("demo", "/e"), lambda: 25.0)), verdict)
+        return caplog.records[-1] if caplog.records else None
+
+    for _ in range(3):
+        tripped = report(Verdict("first: 500 server error", ENDPOINT))
+    assert (tripped.event, tripped.platform, tripped.provider, tripped.endpoint) == ("trip", "demo", "first", "/e")
+    held = report(Verdict("second: 429 rate limited", hold=30.0))
+    assert (held.event, held.provider, hasattr(held, "endpoint")) == ("hold", "second", False) and "30 s" in held.getMessage()
+
+
 def test_a_trip_and_a_recovery_are_one_line_each(registry, caplog):
     with caplog.at_level(logging.INFO, "rapidfailover"):
         trip(registry)

@@ -50,6 +50,16 @@ def test_at_closed_circuits(verdict, provider, endpoint):
     assert own.rate_limited == (provider == "trip" and verdict.rate_limited)
 
 
+def test_what_nobody_asked_for_neither_counts_nor_clears_at_a_closed_circuit():
+    own, its = Circuit(), Circuit()
+    for circuit in (own, its):
+        circuit.fault(0.0)
+    for verdict in (PAGE_BROKEN, HOST_BROKEN, UNTOLD_LIMIT, LIMIT):
+        for circuit, judge in ((own, judge_provider), (its, judge_endpoint)):
+            judge(circuit, 0.0, circuit.admit(0.0, 25.0), verdict._replace(background=True))
+            assert (circuit.error_count, circuit.limits) == (1, 0)
+
+
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("verdict, own_fails, its_fails", [

@@ -123,11 +123,11 @@ def healthy(url, rounds, everybody):
     return [(name, seconds * 1e6, seconds / bare) for name, seconds in sorted(took.items(), key=lambda item: item[1])]
 
 
-def threads(url, seconds):
+def threads(url, seconds, quick):
     """(threads, calls a second of a bare session each, ours on one client)."""
-    for count in (1, 8, 32, 128, 256):
+    for count in (1, 32) if quick else (1, 8, 32, 128, 256):
         done = {}
-        for _ in range(3):  # interleaved, the best of each
+        for _ in range(2 if quick else 3):  # interleaved, the best of each
             client = peers.ours([url])
             for name, make in (("bare", lambda: peers.bare([url])), ("ours", lambda: client)):
                 asks = [make() for _ in range(count)]
@@ -170,27 +170,27 @@ def growth(url, rounds):
     return took["1,000 platforms"] / took["1 platform"], took["100,000 cached"] / took["10 cached"]
 
 
-def shared(url, rounds, store):
+def shared(url, rounds, count, store):
     """What a healthy call costs with a store, the work of its thread included, as a multiple of one without."""
     def calls(store):
         client = FailoverClient(ProviderRegistry({"p": [ProviderConfig("a", "a.example", 1, base_url=url)]}), api_key=peers.KEY, store=store)
         numbers = itertools.count()
         return lambda: client.call("p", "/x", {"q": str(next(numbers) % 1000)})
 
-    took = cpu({"with": (calls(store), 4000), "without": (calls(None), 4000)}, rounds)  # 4,000: about a second
+    took = cpu({"with": (calls(store), count), "without": (calls(None), count)}, rounds)
     return took["with"] / took["without"]
 
 
-def shared_on_redis(url, rounds):
+def shared_on_redis(url, *how):
     from rapidfailover.redis import RedisStore
     with tempfile.TemporaryDirectory() as folder, RedisServer(folder) as server:
-        return shared(url, rounds, RedisStore(server.url))
+        return shared(url, *how, RedisStore(server.url))
 
 
-def shared_on_sqlite(url, rounds):
+def shared_on_sqlite(url, *how):
     from rapidfailover.sqlite import SQLiteStore
     with tempfile.TemporaryDirectory() as folder:
-        return shared(url, rounds, SQLiteStore(Path(folder, "shared.db")))
+        return shared(url, *how, SQLiteStore(Path(folder, "shared.db")))
 
 
 def memory_per_entry(body=335, entries=20_000):
@@ -237,8 +237,9 @@ def measured(quick=False, everybody=True):
         bounds.append((what, told, bound, figure))
 
     newest = sys.version_info[:2] == (3, 11)
+    sharing = (3, 800) if quick else (9, 4000)  # rounds; calls: 4,000 are some seconds, in which the store's thread has its share
     with Server() as url:
-        table = healthy(url, 7 if quick else 15, everybody)
+        table = healthy(url, 5 if quick else 15, everybody)
         ratio = {name: multiple for name, _, multiple in table}
         lines += ["| a call by | CPU, µs | × bare session |", "|---|---|---|"]
         lines += [f"| {name} | {microseconds:,.0f} | {multiple:.{3 if multiple < 0.1 else 2}f} |" for name, microseconds, multiple in table]
@@ -247,19 +248,19 @@ def measured(quick=False, everybody=True):
         hold("healthy call, to Session.send(prepared)", send <= 1.25, "≤ 1.25 ×", f"{send:.2f} ×")
         for name in ("rapidfailover, all out, a copy at hand", "rapidfailover, all out, no copy"):
             hold(name, ratio[name] <= 0.10, "≤ 0.10 ×", f"{ratio[name]:.3f} ×")
-        for count, bare, ours in threads(url, 0.3 if quick else 2.0):
+        for count, bare, ours in threads(url, 0.3 if quick else 2.0, quick):
             hold(f"{count} threads", ours >= bare, f"≥ {bare:,.0f} calls/s (bare)", f"{ours:,.0f} calls/s")
-        platforms, entries = growth(url, 9 if quick else 31)
+        platforms, entries = growth(url, 5 if quick else 31)
         hold("1,000 platforms to 1", platforms <= 1.10, "≤ 1.10 ×", f"{platforms:.2f} ×")
         hold("100,000 cache entries to 10", entries <= 1.10, "≤ 1.10 ×", f"{entries:.2f} ×")
         if PROGRAM:
-            store = shared_on_redis(url, 3 if quick else 9)
+            store = shared_on_redis(url, *sharing)
             hold("healthy call with a RedisStore, to one without", store <= 1.10, "≤ 1.10 ×", f"{store:.2f} ×")
-        store = shared_on_sqlite(url, 3 if quick else 9)
+        store = shared_on_sqlite(url, *sharing)
         hold("healthy call with a SQLiteStore, to one without", store <= 1.10, "≤ 1.10 ×", f"{store:.2f} ×")
         memory = memory_per_entry()
         hold("memory of an entry beyond its body", memory <= 600, "≤ 600 bytes", f"{memory:,.0f} bytes")
-        imports, first = start_up(url)
+        imports, first = start_up(url, 3 if quick else 9)
         hold("import beyond requests, to that of requests", imports <= 0.40, "≤ 0.40 ×", f"{imports:.2f} ×")
         hold("first call to a bare session's", first <= 1.2, "≤ 1.2 ×", f"{first:.2f} ×")
     by_size, of_sizes = sizes.measured(quick)
