@@ -20,6 +20,7 @@ from .registry import ProviderRegistry
 __all__ = ["batch"]
 
 _LONGEST = 400  # characters of an error
+_QUIET = 5.0  # seconds without an answer, after which the progress says so
 
 
 def batch(arguments: argparse.Namespace, registry: ProviderRegistry | None) -> int:
@@ -128,9 +129,10 @@ class _Tally:
         self._retryable = 0
         self._retry_after: float | None = None
         self._why = ""  # the last failed
-        self._began = time.monotonic()
+        self._began = self._counted_at = time.monotonic()
 
     def count(self, answer: Answer) -> None:
+        self._counted_at = time.monotonic()
         if answer.result is not None:
             self.fresh += not answer.result.stale
             self.stale += answer.result.stale
@@ -146,9 +148,12 @@ class _Tally:
         return FAILED if self.failed else STALE if self.stale else FRESH
 
     def progress(self) -> str:
-        done = self.fresh + self.stale + self.missing + self.failed
+        done = self._done() - self.before
         rate = done / max(time.monotonic() - self._began, 0.001)
-        left = self.total - self.before - done
+        left = self.total - self._done()
+        quiet = time.monotonic() - self._counted_at
+        if left and quiet >= _QUIET:
+            return f"{self._counts()}; waiting for a provider: no answer for {span(quiet)}"
         ahead = f", {span(left / rate)} left" if done and left else ""
         return f"{self._counts()}, {rate:.1f} a second{ahead}"
 
@@ -160,12 +165,16 @@ class _Tally:
             when = "" if self._retry_after is None else f", best in {span(self._retry_after)}"
             text += f"; the same command asks again for {self._retryable:,} of those that failed"
             text += when
+        elif self._done() < self.total:  # it was interrupted
+            text += "; the same command goes on"
         return f"{text}; the last failure: {self._why[:_LONGEST]}" if self._why else text
 
+    def _done(self) -> int:
+        return self.before + self.fresh + self.stale + self.missing + self.failed
+
     def _counts(self) -> str:
-        done = self.before + self.fresh + self.stale + self.missing + self.failed
         before = f"{self.before:,} before, " if self.before else ""
         return (
-            f"{done:,} of {self.total:,}: {before}{self.fresh:,} fresh, {self.stale:,} stale, "
-            f"{self.missing:,} missing, {self.failed:,} failed"
+            f"{self._done():,} of {self.total:,}: {before}{self.fresh:,} fresh, "
+            f"{self.stale:,} stale, {self.missing:,} missing, {self.failed:,} failed"
         )

@@ -14,7 +14,7 @@ import pytest
 from conftest import KEY
 from local_host import LocalHost
 
-from rapidfailover import ProviderRegistry, cli, cli_answers, cli_output
+from rapidfailover import Answer, NotFound, ProviderRegistry, cli, cli_answers, cli_batch, cli_output
 
 ROOT = Path(__file__).parent.parent
 
@@ -400,7 +400,15 @@ def test_ctrl_c_ends_it_with_130_and_what_was_had_is_kept(upstream, tmp_path):
         _, err = process.communicate(timeout=60)
     had = answered(tmp_path / "out.jsonl")
     assert process.returncode == 130 and b"Traceback" not in err and len(had) >= 15
-    assert f"{len(had):,} of 10,000: {len(had):,} fresh".encode() in err
+    assert f"{len(had):,} of 10,000: {len(had):,} fresh".encode() in err and b"; the same command goes on" in err
+
+
+def test_where_nothing_moves_the_progress_says_what_is_waited_for():
+    tally = cli_batch._Tally(total=3, before=1, blank=0)
+    tally._counted_at -= 90.0
+    assert tally.progress() == "1 of 3: 1 before, 0 fresh, 0 stale, 0 missing, 0 failed; waiting for a provider: no answer for 90 s"
+    tally.count(Answer({}, None, NotFound("p /x: not found")))
+    assert tally.progress().startswith("2 of 3: 1 before, 0 fresh, 0 stale, 1 missing, 0 failed, ")
 
 
 @pytest.mark.slow

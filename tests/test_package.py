@@ -467,7 +467,7 @@ def test_a_test_uses_no_private_name_of_a_module_that_it_is_not_about_unless_a_c
     lines = path.read_text(encoding="utf-8").splitlines()
     about = TESTED_IN.get(path.stem, set()) | {path.stem.replace("test_", "")}
     sources = [PACKAGE / f"{module}.py" for module in about if module in MODULES]
-    own = NOBODYS.union(*(re.findall(r"\b_[a-z]\w*", source.read_text(encoding="utf-8")) for source in sources))
+    own = NOBODYS.union(*(re.findall(r"\b_[a-zA-Z]\w*", source.read_text(encoding="utf-8")) for source in sources))
     for node in ast.walk(ast.parse("\n".join(lines))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rapidfailover"):
             used = {alias.name for alias in node.names} if node.module.split(".")[-1] not in about else set()
