@@ -8,7 +8,7 @@ from django.core.wsgi import get_wsgi_application
 from django.http import JsonResponse
 from django.urls import path
 
-from rapidfailover import FailoverClient, FailoverError, NotFound
+from rapidfailover import AllProvidersFailed, FailoverClient, NotFound
 
 settings.configure(
     ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="not-a-real-key", RAPIDFAILOVER={"timeout": 5.0},
@@ -23,8 +23,8 @@ def user(request, name):
         result = client.call("tiktok", "/user/info", {"unique_id": name})
     except NotFound:
         return JsonResponse({"error": f"there is no {name}"}, status=404)
-    except FailoverError as error:
-        return JsonResponse({"error": str(error)}, status=502)
+    except AllProvidersFailed:
+        return JsonResponse({"error": "no data now"}, status=502)
     profile = result.data["data"]["user"]
     return JsonResponse({"user": profile["uniqueId"], "provider": result.provider, "stale": result.stale})
 

@@ -3,7 +3,7 @@
 from cachelib import FileSystemCache
 from flask import Flask
 
-from rapidfailover import FailoverClient, FailoverError, NotFound
+from rapidfailover import AllProvidersFailed, FailoverClient, NotFound
 
 app = Flask(__name__)
 app.config.update(COPIES="copies", TIMEOUT=5.0)
@@ -17,8 +17,8 @@ def user(name):
         result = client.call("tiktok", "/user/info", {"unique_id": name})
     except NotFound:
         return {"error": f"there is no {name}"}, 404
-    except FailoverError as error:
-        return {"error": str(error)}, 502
+    except AllProvidersFailed:
+        return {"error": "no data now"}, 502
     profile = result.data["data"]["user"]
     return {"user": profile["uniqueId"], "provider": result.provider, "stale": result.stale}
 
