@@ -185,7 +185,7 @@ def upstream_main(scale):
 
 def play(quick=False):
     """{contestant: {"calls": [(when, outcome, seconds, provider)], "arrived": {scene: requests}, "futile": requests}}."""
-    scale = 0.12 if quick else 1.0
+    scale = 0.1 if quick else 1.0
     waiting, running, played = list(peers.FAILOVER), {}, {}
     while waiting or running:
         while waiting and len(running) < (4 if quick else 3):

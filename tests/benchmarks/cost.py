@@ -239,7 +239,7 @@ def measured(quick=False, everybody=True):
     newest = sys.version_info[:2] == (3, 11)
     sharing = (3, 800) if quick else (9, 4000)  # rounds; calls: 4,000 are some seconds, in which the store's thread has its share
     with Server() as url:
-        table = healthy(url, 5 if quick else 15, everybody)
+        table = healthy(url, 3 if quick else 15, everybody)
         ratio = {name: multiple for name, _, multiple in table}
         lines += ["| a call by | CPU, µs | × bare session |", "|---|---|---|"]
         lines += [f"| {name} | {microseconds:,.0f} | {multiple:.{3 if multiple < 0.1 else 2}f} |" for name, microseconds, multiple in table]
