@@ -118,6 +118,35 @@ def test_four_workers_and_sixteen_visitors_while_providers_and_workers_come_and_
     assert not not_in_flight and len(wrong) <= 16 * len(killed)
 
 
+def agree(visitors, get, provider):
+    """Wait until all workers have its circuit open: those that were asked for a name, so that they know of the endpoint."""
+    began = time.monotonic()
+    while True:
+        told = [one["tiktok"] for one in visitors.map(lambda _: get("health", page=""), range(40))]
+        if {one[provider]["circuit"] for one in told if one["tiktok-scraper7"]["requests"]} == {"open"}:
+            return
+        assert time.monotonic() - began < 60.0  # a second, but for the machine
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("app", ["flask", "django"])
+def test_four_workers_share_their_file_as_they_are(rapidapi, tmp_path, app):
+    with ThreadPoolExecutor(16) as visitors, gunicorn(rapidapi, tmp_path, app, "-k", "gthread", "--threads", "4", workers=4) as (process, get):
+        names = [f"user{number}" for number in range(40)]
+        assert not any(one["stale"] for one in visitors.map(get, names))
+        asked = len(rapidapi.requests)
+        rapidapi.fail("tiktok-scraper7", "html")
+        for name in names[:3]:
+            assert get(name)["provider"] == "tiktok-feature"
+        agree(visitors, get, "tiktok-scraper7")
+        assert 3 <= sum(request.provider == "tiktok-scraper7" for request in rapidapi.requests[asked:]) <= 11
+        for provider in ("tiktok-feature", "tiktok-tikwm"):
+            rapidapi.refuse(provider)
+        assert all(one["stale"] for one in visitors.map(get, names))  # whichever worker had it
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0 and (tmp_path / "shared.db").exists()
+
+
 @pytest.mark.skipif(not PROGRAM, reason="no redis-server is installed")
 @pytest.mark.parametrize("app, worker", [("flask", ("gthread", "--threads", "4")), ("django", ("sync",)), ("flask", ("gevent",)),
                                          ("django", ("gthread", "--threads", "4", "--preload"))], ids=str)
@@ -128,22 +157,11 @@ def test_four_workers_on_one_redis_know_what_one_has_learnt_and_go_on_without_it
         names = [f"user{number}" for number in range(40)]
         assert not any(one["stale"] for one in visitors.map(get, names))
 
-        def circuits(provider):
-            """As the workers have it that were asked for a name, so that they know of the endpoint."""
-            told = [one["tiktok"] for one in visitors.map(lambda _: get("health", page=""), range(40))]
-            return {one[provider]["circuit"] for one in told if one["tiktok-scraper7"]["requests"]}
-
-        def agree(provider):
-            began = time.monotonic()
-            while circuits(provider) != {"open"}:
-                assert time.monotonic() - began < 60.0  # a second, but for the machine
-                time.sleep(0.1)
-
         asked = len(rapidapi.requests)
         rapidapi.fail("tiktok-scraper7", "html")  # a bad payload: no retry
         for name in names[:3]:
             assert get(name)["provider"] == "tiktok-feature"
-        agree("tiktok-scraper7")
+        agree(visitors, get, "tiktok-scraper7")
         assert all(one["provider"] == "tiktok-feature" for one in visitors.map(get, names))
         # In the whole fleet, and on a slow machine a few trials before its time; each worker by itself would make it twelve.
         assert 3 <= sum(request.provider == "tiktok-scraper7" for request in rapidapi.requests[asked:]) <= 11
@@ -151,8 +169,8 @@ def test_four_workers_on_one_redis_know_what_one_has_learnt_and_go_on_without_it
         rapidapi.fail("tiktok-feature", "html")
         assert not any(one["stale"] for one in visitors.map(get, names * 3))
         redis.start()
-        agree("tiktok-feature")
-        agree("tiktok-scraper7")
+        agree(visitors, get, "tiktok-feature")
+        agree(visitors, get, "tiktok-scraper7")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert "Traceback" not in process.stdout.read()

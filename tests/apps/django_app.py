@@ -1,21 +1,18 @@
-"""A Django project in one file: a view, a health page, settings; Django's cache keeps the copies."""
-
-import os
+"""A Django project in one file: a view, a health page; its workers share a file."""
 
 from django.conf import settings
-from django.core.cache import cache
 from django.core.wsgi import get_wsgi_application
 from django.http import JsonResponse
 from django.urls import path
 
 from rapidfailover import AllProvidersFailed, FailoverClient, NotFound
+from rapidfailover.sqlite import SQLiteStore
 
 settings.configure(
-    ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="not-a-real-key", RAPIDFAILOVER={"timeout": 5.0},
-    CACHES={"default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
-                        "LOCATION": os.environ.get("COPIES", "copies")}},
+    ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="not-a-real-key",
+    RAPIDFAILOVER={"store": SQLiteStore("shared.db"), "timeout": 5.0},
 )
-client = FailoverClient(cache=cache, **settings.RAPIDFAILOVER)
+client = FailoverClient(**settings.RAPIDFAILOVER)
 
 
 def user(request, name):

@@ -1,14 +1,14 @@
-"""A Flask app: a view, a health page, settings from FLASK_*; cachelib keeps the last good copies."""
+"""A Flask app: a view, a health page, settings from FLASK_*; its workers share a file."""
 
-from cachelib import FileSystemCache
 from flask import Flask
 
 from rapidfailover import AllProvidersFailed, FailoverClient, NotFound
+from rapidfailover.sqlite import SQLiteStore
 
 app = Flask(__name__)
-app.config.update(COPIES="copies", TIMEOUT=5.0)
+app.config.update(SHARED="shared.db", TIMEOUT=5.0)
 app.config.from_prefixed_env()
-client = FailoverClient(cache=FileSystemCache(app.config["COPIES"]), timeout=app.config["TIMEOUT"])
+client = FailoverClient(store=SQLiteStore(app.config["SHARED"]), timeout=app.config["TIMEOUT"])
 
 
 @app.get("/user/<name>")
