@@ -57,7 +57,7 @@ class Leaves(Directory):
             if member.is_crowded(now) and not insist:
                 return None
             place = object()
-            member.under_way[place], member.asked_at = now + lease, now
+            member.under_way[place] = now, now + lease
             return place
 
     def _use(self, serving: Serving) -> None:

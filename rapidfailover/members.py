@@ -20,7 +20,8 @@ _ANSWERS = 1000  # of a provider, whose times are remembered
 _MOMENT = 0.05  # seconds between two looks at whether the one that goes first after a hold is back
 _UNPROVEN = 3  # requests at once to a provider that has yet to show that it answers
 _KNOWN = 8  # answers after which a provider is taken to bear as many at once as there are
-_NEXT = 0.25  # seconds after which one more may follow, before that
+_DOUBLED = 0.2  # seconds without an answer after which twice as many may ask, before that
+_EVERYBODY = 30  # times that it doubles at most
 
 
 class Slot:
@@ -62,7 +63,6 @@ class Member(Slot):
     __slots__ = (
         "answered",
         "answered_at",
-        "asked_at",
         "enabled",
         "endpoints",
         "latency",
@@ -79,13 +79,12 @@ class Member(Slot):
         self.rules = rules  # of its circuits
         self.rate = None if provider.rate is None else Pace(provider.rate, 1.0)
         self.answered: Deque[float] = deque(maxlen=_ANSWERS)  # when
-        # visits, and when their calls are over at the latest
-        self.under_way: dict[object, float] = {}
+        # visits: when each began, and when its call is over at the latest
+        self.under_way: dict[object, tuple[float, float]] = {}
         self.requests = 0  # sent since the start
         self.latency: float | None = None  # seconds, of the last success
         self.enabled = provider.enabled
         self.answered_at: float | None = None
-        self.asked_at = 0.0  # when the latest leave was given
         self.endpoints: OrderedDict[str, Slot] = OrderedDict()  # those in use, the latest last
 
     def pace(self, now: float) -> Pace | None:
@@ -114,19 +113,24 @@ class Member(Slot):
 
         As many as its plan has left: what is under way counts as used. Few while it has yet to
         show that it answers, and as many as it has answered while it is new: the first request
-        tells whether a second is one too many.
+        tells whether a second is one too many. One that limits says so at once, so where nothing
+        comes back it is slow, and soon everybody may ask.
         """
         remaining = None if self.provider.overage else self.quota.remaining(now)
         is_proven = self.answered_at is not None and self.circuit.is_healthy()
         is_new = len(self.answered) < _KNOWN and self.rate is None and self.learned is None
         if is_proven and not is_new and remaining is None:  # the healthy call
             return False
-        asking = len([over_at for over_at in self.under_way.values() if over_at > now])
-        if remaining is not None and asking >= remaining:
+        asking = [began for began, over_at in self.under_way.values() if over_at > now]
+        if remaining is not None and len(asking) >= remaining:
             return True
-        if is_new and asking >= max(len(self.answered), 1) and now - self.asked_at < _NEXT:
-            return True
-        return not is_proven and asking >= _UNPROVEN
+        if not asking or is_proven and not is_new:
+            return False
+        at_once = max(len(self.answered), 1) if is_new else _UNPROVEN
+        if not is_proven:
+            at_once = min(at_once, _UNPROVEN)
+        doubled = min((now - min(asking)) / _DOUBLED, _EVERYBODY)
+        return len(asking) >= int(at_once * 2**doubled)
 
     def slot(self, endpoint: str) -> Slot:
         """The endpoint's.

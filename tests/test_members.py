@@ -105,28 +105,53 @@ def test_a_plan_that_is_used_up_keeps_it_away_unless_more_is_wanted_for_money(ov
 
 # --- how many may ask at once ---
 
-def test_a_new_one_is_asked_by_as_many_at_once_as_it_has_answered_or_one_more_each_quarter_of_a_second():
-    one, over = member(), 99.0
+def asked_by(one, calls, since=0.0, until=1e9):
+    one.under_way.update({object(): (since, until) for _ in range(calls)})
+
+
+def test_a_new_one_is_asked_by_one_call_first_and_by_twice_as_many_for_each_fifth_of_a_second_without_an_answer():
+    one = member()
     assert not one.is_crowded(0.0)
-    one.under_way[1], one.asked_at = over, 0.0
-    assert one.is_crowded(0.2) and not one.is_crowded(0.25)
-    one.under_way[2], one.under_way[3] = over, over
-    assert one.is_crowded(9.0)  # it has yet to show that it answers
+    asked_by(one, 1)
+    assert one.is_crowded(0.19) and not one.is_crowded(0.2)
+    asked_by(one, 2, since=0.2)
+    assert one.is_crowded(0.39) and not one.is_crowded(0.401)
+    asked_by(one, 4, since=0.4)
+    assert one.is_crowded(0.56) and not one.is_crowded(0.61)
+    asked_by(one, 1000, since=0.6)
+    assert one.is_crowded(1.9) and not one.is_crowded(2.1) and not one.is_crowded(1e8)
+
+
+def test_a_new_one_is_asked_by_as_many_at_once_as_it_has_answered_until_it_has_answered_eight():
+    one = member()
     one.answered_at = 1.0
     one.answered.extend([1.0] * 3)
-    assert one.is_crowded(0.2) and not one.is_crowded(0.25)
-    one.answered.append(1.0)
-    assert not one.is_crowded(0.2)
-    one.under_way.update({number: over for number in range(10)})
-    one.answered.extend([1.0] * 4)
-    assert not one.is_crowded(0.2)  # it has answered eight
+    asked_by(one, 2)
+    assert not one.is_crowded(0.0)
+    asked_by(one, 1)
+    assert one.is_crowded(0.08) and not one.is_crowded(0.09)
+    asked_by(one, 50)
+    one.answered.extend([1.0] * 5)
+    assert not one.is_crowded(0.0)
+
+
+def test_one_that_has_yet_to_show_that_it_answers_is_asked_by_three_first():
+    one = member(rate=5.0)  # whose pace says when
+    asked_by(one, 2)
+    assert not one.is_crowded(0.0)
+    asked_by(one, 1)
+    assert one.is_crowded(0.0) and not one.is_crowded(0.2)
+    one.answered_at = 1.0
+    assert not one.is_crowded(0.0)
+    one.circuit.fault(1.0)
+    assert one.is_crowded(0.0)
 
 
 @pytest.mark.parametrize("how", ["set", "learned"])
 def test_where_a_pace_is_known_that_alone_says_how_many_may_ask(how):
     one = member(rate=5.0 if how == "set" else None)
-    one.answered_at, one.asked_at = 1.0, 1.0
-    one.under_way.update({number: 99.0 for number in range(10)})
+    one.answered_at = 1.0
+    asked_by(one, 10, since=1.0)
     if how == "learned":
         assert one.is_crowded(1.0)
         one.learn(1.0, 1.0)
@@ -135,8 +160,8 @@ def test_where_a_pace_is_known_that_alone_says_how_many_may_ask(how):
 
 def test_one_whose_calls_are_over_is_not_crowded_by_them():
     one = member()
-    one.under_way.update({number: 5.0 for number in range(9)})
-    assert one.is_crowded(4.9) and not one.is_crowded(5.0)
+    asked_by(one, 9, since=0.0, until=0.1)
+    assert one.is_crowded(0.09) and not one.is_crowded(0.1)
 
 
 @pytest.mark.parametrize("overage", [False, True])
@@ -144,9 +169,9 @@ def test_as_many_ask_at_once_as_the_plan_has_left(overage):
     one = member(overage=overage)
     one.answered_at, one.quota = 1.0, Quota(500, 2, 60.0)
     one.answered.extend([1.0] * 9)
-    one.under_way[1] = 99.0
+    asked_by(one, 1, until=60.0)
     assert not one.is_crowded(1.0)
-    one.under_way[2] = 99.0
+    asked_by(one, 1, until=60.0)
     assert one.is_crowded(1.0) != overage and not one.is_crowded(60.0)
 
 
