@@ -9,12 +9,12 @@ from functools import partial
 from typing import Callable, Generator
 
 from .circuit import Asker
-from .deadline import Patience
+from .deadline import Patience, fair_share
 from .leaves import Leaves
 from .members import Member, Serving, Visit
 from .sharing import Circuits
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "surely"]
 
 
 class Admission(Leaves):
@@ -43,7 +43,7 @@ class Admission(Leaves):
         self.sharing.look(time_left, partial(self._use, serving))
         while True:
             left = time_left()
-            ready = self._ready(waiting, serving.endpoint, asker)
+            ready, fair = self._ready(waiting, serving, asker, left)
             if not ready:
                 if not is_anybody and self._waited(serving, asker, patience):
                     continue
@@ -62,7 +62,7 @@ class Admission(Leaves):
                 None
                 if place is None
                 else self._admit(
-                    member, place, serving.endpoint, left, asker, insist=member in put_off
+                    member, place, serving.endpoint, left, fair, insist=member in put_off
                 )
             )
             # another call has the trial, or the store is slow: ask other providers first
@@ -138,19 +138,29 @@ class Admission(Leaves):
             ]
         return min(waits, default=0.0) or None
 
-    def _ready(self, waiting: list[Member], endpoint: str, asker: Asker) -> list[Member]:
+    def _ready(
+        self, waiting: list[Member], serving: Serving, asker: Asker, left: float
+    ) -> tuple[list[Member], Asker]:
         """The providers that may be asked now, by priority; last those whose quota is used up: they
-        cost money.
+        cost money. And who asks, with the time that the deadline leaves each of them.
         """
         with self._lock:
-            now = self._clock()
+            now, endpoint = self._clock(), serving.endpoint
             ready = [
                 member
                 for member in waiting
                 if member.enabled and member.blocked_for(endpoint, now, asker) <= 0
             ]
+            to_ask = len([member for member in ready if member in serving.routes])
+            fair = asker._replace(most=surely(left, max(to_ask, 1)))
+            ready = [
+                member
+                for member in ready
+                if member.circuit.open_until is None
+                or member.blocked_for(endpoint, now, fair) <= 0
+            ]
             ready.sort(key=lambda member: member.quota.is_used_up(now))
-        return ready
+        return ready, fair
 
     def _waited(self, serving: Serving, asker: Asker, patience: Patience | None) -> bool:
         """Wait until the first hold ends, or a moment for the request that goes first after a
@@ -167,6 +177,11 @@ class Admission(Leaves):
 
     def _as_may(self, asker: Asker) -> Asker:
         return asker if self._early_trials else asker._replace(early=False)
+
+
+def surely(left: float, to_ask: int) -> float:
+    """Seconds that a provider gets at least of so many, some of which pass before it is asked."""
+    return 0.95 * fair_share(left, to_ask)
 
 
 def _had_turn(

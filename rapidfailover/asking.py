@@ -8,15 +8,12 @@ from typing import Any
 
 from .config import Attempt, Question
 from .credentials import Key, needs_client_key
-from .deadline import Deadline
+from .deadline import Deadline, fair_share
 from .fork import pass_on
 from .members import Visit
 from .transport import Outgoing, Reply, Transport, outgoing
 
 __all__ = ["Asking", "fields_of", "in_words", "translated"]
-
-# seconds kept for each provider not yet asked, so that one that hangs starves nobody
-_RESERVE = 5.0
 
 
 class Asking:
@@ -46,8 +43,7 @@ class Asking:
 
     def _fair_share(self) -> float:
         """Seconds for this provider, of what is left of the deadline."""
-        left, others = self.deadline.left(), self.visit.still_to_ask - 1
-        return min(self._timeout, max(left / self.visit.still_to_ask, left - _RESERVE * others))
+        return min(self._timeout, fair_share(self.deadline.left(), self.visit.still_to_ask))
 
     def anew(self, api_key: Key) -> Reply:
         """Ask with a new key, whatever time was spent with the old one."""

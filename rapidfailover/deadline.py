@@ -8,10 +8,17 @@ import time
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator
 
-__all__ = ["Deadline", "Patience", "alarm", "is_green"]
+__all__ = ["Deadline", "Patience", "alarm", "fair_share", "is_green"]
 
 _MOMENT = 0.02  # seconds between two looks at whether there is room
 _FOR_EVER = 1e9  # seconds; what sockets and locks still take as a timeout
+# seconds kept for each provider not yet asked, so that one that hangs starves nobody
+_RESERVE = 5.0
+
+
+def fair_share(left: float, still_to_ask: int) -> float:
+    """Seconds for a provider of what is left of a call, where so many are to be asked, it included."""
+    return max(left / still_to_ask, left - _RESERVE * (still_to_ask - 1))
 
 
 class Deadline:

@@ -105,7 +105,7 @@ class Decision:
             self._queue_refresh(question)
         copy = None if refreshing else last_good()
         if copy is None:
-            asker = visiting.late_asker(question, timeout, deadline, refreshing)
+            asker = visiting.late_asker(question, serving, timeout, deadline, refreshing)
             raise failure(question, serving, attempts, self.registry.retry_after(serving, asker))
         self._served_stale(question, copy.provider, copy.age)
         return result_of(question, deadline.elapsed(), copy.data, copy.provider, attempts,

@@ -201,9 +201,12 @@ class Member(Slot):
         return _why_out(self.circuit, now) or ("" if slot is None else _why_out(slot.circuit, now))
 
     def as_asked(self, asker: Asker) -> Asker:
-        """With the time that this provider has by its own configuration."""
-        own = self.provider.timeout
-        return asker if own is None or asker.is_told else asker._replace(seconds=own)
+        """With the time that this provider has by its own configuration, and the deadline leaves
+        it.
+        """
+        own = None if asker.is_told else self.provider.timeout
+        seconds = min(own or asker.seconds, asker.most)
+        return asker if seconds == asker.seconds else asker._replace(seconds=seconds)
 
     def blocked_for(self, endpoint: str, now: float, asker: Asker) -> float:
         """Seconds until it may be asked for that; 0.0 is now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Callable, Generator, Mapping, Sequence
 
+from .admission import surely
 from .asking import Asking, fields_of, in_words
 from .circuit import Asker
 from .config import Attempt, Question, Result, result_of
@@ -49,11 +50,19 @@ class Visiting:
         return Asker(min(timeout or self._times.timeout, left), is_told=timeout is not None)
 
     def late_asker(
-        self, question: Question, timeout: float | None, deadline: Deadline, refreshing: bool
+        self,
+        question: Question,
+        serving: Serving,
+        timeout: float | None,
+        deadline: Deadline,
+        refreshing: bool,
     ) -> Asker:
         """Who would come again, once this call has failed."""
         number = 0 if refreshing else question.number()
-        return self.asker(timeout, deadline.seconds)._replace(early=True, question=number)
+        most = surely(deadline.seconds, max(serving.how_many(), 1))
+        return self.asker(timeout, deadline.seconds)._replace(
+            early=True, question=number, most=most
+        )
 
     def visits(
         self,
@@ -129,7 +138,7 @@ class Visiting:
             question.endpoint,
             wait,
             deadline.left,
-            Asker(ask.seconds_left()),
+            Asker(ask.seconds_left(), is_told=True),
             patience,
             reply.window,
         )

@@ -4,6 +4,7 @@ import errno
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from conftest import KEY, NO_RETRY, Clock, Upstream, http, in_threads
@@ -197,6 +198,23 @@ def test_impatient_calls_take_no_provider_from_patient_ones(client, hosts, hurry
     assert state(each)["circuit"] == "open"  # the answer took longer than the impatient ones give
     hosts().answers["/u"] = 200
     assert ask(each, q="10") == "first" and state(each)["circuit"] == "closed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [None, 60.0], ids=["the client's timeout", "a timeout of its own"])
+def test_one_that_hangs_is_left_alone_too_where_the_deadline_leaves_it_less_than_its_timeout(hosts, own):
+    hosts().answers["/u"] = 5.0
+    first, second = (hosts(name).upstream.provider(name, number) for number, name in enumerate(NAMES[:2]))
+    with FailoverClient(ProviderRegistry({"p": [replace(first, timeout=own), second]}),
+                        api_key=KEY, refresh=False, matrix=NO_RETRY, deadline=0.4) as each:
+        assert [ask(each, q=str(number)) for number in range(6)] == ["second"] * 6
+        assert len(hosts().asked) == 3
+        hosts("second").answers["/u"] = 5.0
+        outcomes = [ask(each, q=f"1{number}") for number in range(12)]
+        assert outcomes[0] is AllProvidersFailed and outcomes[-1] is NoProvidersAvailable
+        with pytest.raises(NoProvidersAvailable) as caught:
+            each.call("p", "/u", {"q": "last"})
+        assert caught.value.retry_after > 0  # both are out for calls of so little time
 
 
 # --- nobody else ---

@@ -251,8 +251,8 @@ def has_question(endpoint, data):
 
 def compress(factor):
     """Shorten the pauses of rapidfailover that no option sets, as all other times are."""
-    from rapidfailover import asking, circuit, members, refresh, session, visiting
-    for module, names in ((asking, ["_RESERVE"]), (circuit, ["FIRST_EARLY", "LAST_EARLY", "_SOON"]), (members, ["_NEXT"]),
+    from rapidfailover import circuit, deadline, members, refresh, session, visiting
+    for module, names in ((deadline, ["_RESERVE"]), (circuit, ["FIRST_EARLY", "LAST_EARLY", "_SOON"]), (members, ["_DOUBLED"]),
                           (refresh, ["_FIRST_PAUSE", "_LAST_PAUSE"]), (visiting, ["_UNTOLD_WAIT"])):
         for name in names:
             setattr(module, name, factor * getattr(module, name))
