@@ -98,7 +98,8 @@ class Decision:
                 self._switched(question, visit, attempt)  # Log Error, Try Next
 
         if 404 in opinions and set(opinions) <= {403, 404} and len(opinions) >= serving.how_many():
-            self._records.forget(question.key, missing=True)  # it may have been deleted
+            if only is None or last_good() is not None:  # it may have been deleted, there at least
+                self._records.forget(question.key, missing=only is None)
             raise not_found(question, "at any provider", attempts)
         # Return Cached + Queue Refresh
         if not refreshing and only is None and serving.how_many():

@@ -116,6 +116,24 @@ def test_one_provider_alone(rapidapi, make_client):
         client.call("instagram", "/nowhere", provider="instagram-stats")
 
 
+def test_a_404_of_one_that_was_asked_alone_is_no_word_about_what_the_others_have(rapidapi, make_client):
+    client = make_client(refresh=False, matrix=NO_RETRY, missing_for=60.0)
+    assert client.call(*USER, provider="tiktok-feature").provider == "tiktok-feature"
+    for once in ("tiktok-scraper7", "tiktok-feature"):
+        fail_all(rapidapi, 503)
+        assert client.call(*USER).provider == "tiktok-feature"  # its copy
+        rapidapi.fail(once, 404)
+        with pytest.raises(NotFound):
+            client.call(*USER, provider=once)
+    rapidapi.fail("tiktok-feature", 503)
+    with pytest.raises(AllProvidersFailed) as caught:  # it was its own copy, and is not there any more
+        client.call(*USER)
+    assert not isinstance(caught.value, NotFound)
+    rapidapi.recover()
+    rapidapi.registry.reset()
+    assert client.call(*USER, provider="tiktok-tikwm").provider == "tiktok-tikwm"
+
+
 @pytest.mark.parametrize("error, retryable", [
     (FailoverError(), False), (NotFound(), False), (AllProvidersFailed(), True), (NoProvidersAvailable(), True), (RequestRefused(), False)])
 def test_an_error_says_whether_a_later_call_may_have_data(error, retryable):
