@@ -38,6 +38,8 @@ class Asking:
         self._began = deadline.elapsed()
         self.requests = 0
         self.took = 0.0  # seconds, the last request
+        self.told: Reply | None = None  # a 429 that the registry knows already ...
+        self.told_at = 0.0  # ... since this moment of the call
         self._timeout = timeout
         self._share = self._fair_share()
 

@@ -224,15 +224,16 @@ class Circuit:
         """
         self.hold_until = max(now + min(seconds, self.max_cooldown), self.hold_until or now)
 
-    def count_limit(self, now: float, seconds: float, ticket: Ticket) -> bool:
-        """Hold for a 429 that said for how long; True when that opened the circuit.
+    def count_limit(self, now: float, seconds: float, ticket: Ticket, told: float = 0.0) -> bool:
+        """Hold for a 429 that said for how long, ``told`` seconds ago; True when that opened the
+        circuit.
 
         It is a fault as well where the hold would not keep anybody away: when it is under a second,
         and when it is shorter than a cooldown and the request went out after the hold of an earlier
         429, with nothing good in between. A provider that answers nothing but 429 is soon left
         alone, and blocks no account.
         """
-        self.hold(now, seconds)
+        self.hold(now - told, seconds)
         again = 0 < self.limits == ticket.limits and seconds < self.cooldown
         self.limits += 1
         if seconds < 1.0 or again:

@@ -25,7 +25,8 @@ class Verdict(NamedTuple):
     question: int = 0  # a hash of what was asked
     background: bool = False  # for a refresh: its fault at a closed circuit counts nowhere
     rate_limited: bool = False
-    hold: float | None = None  # seconds
+    hold: float | None = None  # seconds ...
+    told: float = 0.0  # ... since so many seconds ago
     window: float | None = None  # seconds, in which a 429 says that there were too many
     requests: int = 1  # that it took
     quota: Quota = Quota()
@@ -47,10 +48,10 @@ def judge_provider(circuit: Circuit, now: float, ticket: Ticket, verdict: Verdic
     was_held = circuit.hold_until is not None and circuit.hold_until > now
     tripped = recovered = False
     if verdict.rate_limited and verdict.hold is not None:
-        tripped = circuit.count_limit(now, verdict.hold, ticket)
+        tripped = circuit.count_limit(now, verdict.hold, ticket, verdict.told)
     else:
         if verdict.hold is not None:
-            circuit.hold(now, verdict.hold)
+            circuit.hold(now - verdict.told, verdict.hold)
             circuit.release(ticket)
         if verdict.fault == PROVIDER or verdict.fault == ENDPOINT and ticket.early:
             tripped = circuit.fault(

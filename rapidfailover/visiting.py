@@ -133,6 +133,7 @@ class Visiting:
             return False
         if not ask.has_time() or leave is None or leave.is_trial():  # a trial has waited already
             return False
+        ask.told, ask.told_at = reply, deadline.elapsed()
         return self._registry.ask_again(
             ask.visit,
             question.endpoint,
@@ -153,6 +154,9 @@ class Visiting:
         against = None
         if rule.fault:
             against = PROVIDER if status == 429 else reply.against
+        told = 0.0
+        if reply is ask.told:  # and nothing came of the wait
+            reply, told = reply._replace(window=None), ask.deadline.elapsed() - ask.told_at
         # calls with the same deadline come some milliseconds sooner or later
         given = reply.given * 1.05 + 0.01
         verdict = Verdict(
@@ -164,6 +168,7 @@ class Visiting:
             refreshing,
             rate_limited=status == 429,
             hold=reply.hold,
+            told=told,
             window=reply.window,
             requests=ask.requests,
             quota=reply.quota,

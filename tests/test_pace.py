@@ -129,6 +129,30 @@ def test_one_that_is_learned_anew_keeps_the_turns_that_were_given():
 # --- a plan with a rate ---
 
 @pytest.mark.slow
+def test_a_429_is_told_once_so_that_many_threads_learn_the_plans_pace_and_not_one_request_a_second():
+    lock, answered = threading.Lock(), []
+
+    def five_a_second(connection):
+        time.sleep(0.05)
+        with lock:
+            now = time.monotonic()
+            answered[:] = [at for at in answered if now - at < 1.0]
+            too_many = len(answered) >= 5
+            answered.extend([now] * (not too_many))
+        words = b'{"message": "You have exceeded the rate limit per second for your plan, PRO, by the API provider"}'
+        connection.sendall(http(words, "429 Too Many Requests") if too_many else http())
+
+    upstream = Upstream(five_a_second)
+    try:
+        client = client_of(upstream.provider("first"))
+        assert all(answer.result for answer in client.batch("p", "/u", ({"q": number} for number in range(15))))
+        requests, seconds = client.registry.snapshot()["p"]["first"]["pace"]
+        assert seconds == 1.0 and requests >= 4
+    finally:
+        upstream.__exit__()
+
+
+@pytest.mark.slow
 def test_names_in_a_row_meet_one_429_and_none_where_the_rate_is_set():
     for rate, refused in ((None, 1), (1.0, 0)):
         with Limited(1.0) as host, client_of(host.upstream.provider(rate=rate)) as client:

@@ -95,6 +95,13 @@ def test_a_trial_that_is_told_to_come_later_is_free_again(verdict):
         assert circuit.trial_until is None and circuit.error_count == 1
 
 
+@pytest.mark.parametrize("verdict", [LIMIT, LATER])
+def test_a_hold_runs_from_when_it_was_told_and_not_from_when_the_attempt_was_over(verdict):
+    circuit = closed()
+    judge_provider(circuit, 10.0, circuit.admit(10.0, 25.0), verdict._replace(told=8.0))
+    assert circuit.hold_until == 32.0
+
+
 def test_a_hold_is_told_once_and_not_where_it_is_under_a_second():
     circuit = closed()
     tickets = [circuit.admit(0.0, 25.0) for _ in range(2)]
