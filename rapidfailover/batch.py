@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from copy import deepcopy
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import (
@@ -65,6 +66,12 @@ class _Item:
     def __init__(self, params: dict[str, Any]) -> None:
         self.params = params
         self.tries = 0  # further ones
+        self.error: FailoverError | None = None  # of the latest try
+        self.was_asked = False  # whether a provider was, and failed
+        self.answers: int | None = None  # to other items, when it was first under way
+
+    def first_asked(self, answers: int) -> None:
+        self.answers = answers if self.answers is None else self.answers
         self.is_alone = False  # whether no other was under way when it was asked
 
 
@@ -72,12 +79,16 @@ _Done = Tuple[_Item, Optional[Result], Optional[BaseException]]
 
 
 def answers(
-    ask: Ask, questions: Iterable[Mapping[str, Any]], threads: int = 8, patience: float = 60.0
+    ask: Ask,
+    questions: Iterable[Mapping[str, Any]],
+    threads: int = 8,
+    patience: float = 60.0,
+    may_nest: Callable[[], bool] = bool,
 ) -> Generator[Answer]:
     """``ask`` each of the questions; ValueError or TypeError at once for arguments that make no
     sense.
 
-    The questions are taken in the caller's thread. Closing the generator ends the threads, each
+    ``may_nest``: whether their values may be objects. The questions are taken in the caller's thread. Closing the generator ends the threads, each
     when the call that it makes is over.
     """
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
@@ -85,7 +96,7 @@ def answers(
     check_seconds("patience", patience, zero=True)
     if isinstance(questions, (str, bytes, Mapping)):
         raise TypeError(f"questions is an iterable of params, it is no {type(questions).__name__}")
-    return _answers(ask, _Source(questions), threads, patience)
+    return _answers(ask, _Source(questions, may_nest), threads, patience)
 
 
 def _answers(ask: Ask, source: _Source, threads: int, patience: float) -> Generator[Answer]:
@@ -102,12 +113,15 @@ def _answers(ask: Ask, source: _Source, threads: int, patience: float) -> Genera
                 if isinstance(taken, Answer):
                     yield taken
                 else:
+                    taken.first_asked(waiting.answers)
                     crew.start(taken)
             if not crew.under_way and not waiting:
                 break
             done = crew.wait(waiting.seconds())
             if done is not None:
                 yield from _judged(done, waiting)
+            if source.is_over() and not crew.under_way:
+                yield from map(_failed, waiting.hopeless())
         if source.problem is not None:
             raise source.problem
     finally:
@@ -125,16 +139,24 @@ def _judged(done: _Done, waiting: _Waiting) -> list[Answer]:
         return [Answer(item.params, result, None)]
     if isinstance(problem, _FATAL) or not isinstance(problem, FailoverError):
         raise problem
+    item.error = problem
     if not problem.retryable:
         waiting.answered()
-        return [Answer(item.params, None, problem)]
-    return [Answer(failed.params, None, error) for failed, error in waiting.put(item, problem)]
+        return [_failed(item)]
+    return list(map(_failed, waiting.put(item, problem)))
+
+
+def _failed(item: _Item) -> Answer:
+    return Answer(item.params, None, item.error)
 
 
 class _Source:
     """The questions, each once. An item that is no params is refused; the others go on."""
 
-    def __init__(self, questions: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, questions: Iterable[Mapping[str, Any]], may_nest: Callable[[], bool]
+    ) -> None:
+        self._may_nest = may_nest
         # what the iterable raised: raised again when all that it gave is answered
         self.problem: Exception | None = None
         self._questions: Iterator[Mapping[str, Any]] | None = iter(questions)
@@ -156,13 +178,16 @@ class _Source:
                 self.problem, self._questions = problem, None
                 return None
             try:
-                query = encode_query(params)
+                query = encode_query(params, self._may_nest)
             except (TypeError, ValueError) as problem:
                 return Answer(params, None, BadRequest(f"this cannot be asked: {problem}"))
             if self._is_new(hash(query)):
                 # copied: a generator may give the same dict again and again
-                return _Item(dict(params or {}))
+                return _Item(deepcopy(dict(params or {})))
         return None
+
+    def is_over(self) -> bool:
+        return self._questions is None
 
     def _is_new(self, question: int) -> bool:
         if question in self._seen or question in self._seen_before:
@@ -181,13 +206,14 @@ class _Waiting:
         self._timed: list[tuple[float, int, _Item]] = []  # a heap, by when they are due
         self._number = 0
         # these wait until the calls under way show whether anybody answers
-        self._others: list[tuple[_Item, FailoverError]] = []
+        self._others: list[_Item] = []
         self._failing_since: float | None = None
+        self.answers = 0  # so far
 
     def __len__(self) -> int:
         return len(self._timed) + len(self._others)
 
-    def put(self, item: _Item, error: FailoverError) -> list[tuple[_Item, FailoverError]]:
+    def put(self, item: _Item, error: FailoverError) -> list[_Item]:
         """Let the item wait where that is worth it; else return it, and with it the items that
         would fail in the same way.
 
@@ -199,30 +225,46 @@ class _Waiting:
         now, seconds = time.monotonic(), getattr(error, "retry_after", None)
         if self._failing_since is None:
             self._failing_since = now
+        if any(attempt.action != "skipped" for attempt in getattr(error, "attempts", ())):
+            item.was_asked = True
         if seconds is None:
             if item.tries == _TRIES or _is_said_of_the_item(error):
-                return [(item, error)]
+                return [item]
             seconds = 2.0**item.tries
             item.tries += 1
         elif seconds > self._patience > 0 and not item.is_alone:
-            self._others.append((item, error))
+            self._others.append(item)
             return []
         if (
             seconds > self._patience
             or now + seconds - self._failing_since > _LONGEST_OUTAGE * self._patience
         ):
             others, self._others = self._others, []
-            return [(item, error), *others]
+            return [item, *others]
         self._push(now + max(seconds, _SOON), item)
         return []
+
+    def hopeless(self) -> list[_Item]:
+        """All that wait, where they are the last and it is rather them than an outage: each has
+        failed while others were answered, and nobody was for as long as the patience.
+        """
+        since = self._failing_since
+        if since is None or time.monotonic() - since <= self._patience:
+            return []
+        waiting = [item for *_, item in self._timed] + self._others
+        if not all(item.was_asked and self.answers > (item.answers or 0) for item in waiting):
+            return []
+        self._timed, self._others = [], []
+        return waiting
 
     def answered(self) -> None:
         """A provider answers: items that wait for long, or for this sign, may be asked now."""
         self._failing_since, now = None, time.monotonic()
+        self.answers += 1
         if self._others or self._timed and max(self._timed)[0] > now + _LONG:
             timed, others = self._timed, self._others
             self._timed, self._others = [], []
-            for item, _ in others:
+            for item in others:
                 self._push(now, item)
             for due, _, item in timed:
                 self._push(now if due > now + _LONG else due, item)
@@ -239,7 +281,7 @@ class _Waiting:
         if self._timed and self._timed[0][0] <= time.monotonic():
             return heapq.heappop(self._timed)[2]
         if self._others and not under_way and not self._timed:
-            return self._others.pop(0)[0]
+            return self._others.pop(0)
         return None
 
 

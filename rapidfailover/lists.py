@@ -74,7 +74,8 @@ class Lists(Calls):
         taken in the caller's thread. Duplicates are asked, and answered, once: the latest 65,536
         questions at least are remembered. One that failed for want of a provider waits and is asked
         again, for as long as the error's ``retry_after`` is within ``patience``, and until nobody
-        has had an answer for ten times that. Raises what no item would survive:
+        has had an answer for ten times that; for ``patience`` itself where the last ones are left,
+        and each failed while others were answered. Raises what no item would survive:
         AuthenticationFailed, MissingAPIKey, InvalidAPIKey, UnknownPlatform, InvalidEndpoint; and
         what ``questions`` raises, once all that it gave is answered. Close the iterator to stop
         early.
@@ -84,4 +85,5 @@ class Lists(Calls):
             if value is not None:
                 check_seconds(name, value)
         ask = partial(self.call, platform, endpoint, timeout=timeout, deadline=deadline)
-        return answers(ask, questions, threads, patience)
+        may_nest = partial(self.registry.takes_json, platform, endpoint)
+        return answers(ask, questions, threads, patience, may_nest)

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import NO_RETRY, forget_default_client
+from conftest import NO_RETRY, forget_default_client, http
+from conftest import Upstream as RawUpstream
 from local_host import LocalHost
 
 import rapidfailover
@@ -24,6 +26,7 @@ from rapidfailover import (
     NoProvidersAvailable,
     NotFound,
     ProviderRegistry,
+    Route,
     UnknownPlatform,
 )
 
@@ -225,6 +228,27 @@ def test_a_name_that_is_down_alone_is_tried_twice_more_and_keeps_nobody_waiting(
     answers = list(client.batch("own", "/x", named(["ill", *range(30)]), threads=1))
     assert isinstance(answers[-1].error, AllProvidersFailed) and answers[-1].params == {"name": "ill"}
     assert all(answer.result for answer in answers[:-1]) and upstream.names().count("ill") == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ill", [1, 5])
+def test_the_last_names_that_failed_while_others_were_answered_are_waited_for_no_longer_than_the_patience(make_client, upstream, ill):
+    """Three of them open the circuit; the next trial would be due in 2 s, which is within the patience, and so on."""
+    client = make_client(ProviderRegistry({"own": [upstream.provider()]}), matrix=NO_RETRY, max_wait=0.0, refresh=False)
+    upstream.statuses = {f"ill{number}": 500 for number in range(ill)}
+    began = time.monotonic()
+    answers = list(client.batch("own", "/x", named([*upstream.statuses, *range(30)]), patience=4))
+    assert len(answers) == 30 + ill and sum(answer.result is not None for answer in answers) == 30
+    assert time.monotonic() - began < 15  # ten times the patience is 40
+
+
+def test_params_nest_where_the_call_takes_them(make_client):
+    with RawUpstream(lambda connection: connection.sendall(http(b'{"found": 1}'))) as raw:
+        provider = replace(raw.provider("search"), routes={"/x": Route("/x", method="POST", json=dict)})
+        client = make_client(ProviderRegistry({"own": [provider]}), refresh=False)
+        answer, = client.batch("own", "/x", [{"filters": {"title": ["cto"]}}])
+        assert answer.result.data == {"found": 1} and answer.params == {"filters": {"title": ["cto"]}}
+        assert b"Content-Length: 31" in raw.received[-1]  # {"filters": {"title": ["cto"]}}
 
 
 def test_without_patience_nothing_is_asked_again(client, upstream):
