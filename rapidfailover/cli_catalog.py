@@ -111,7 +111,8 @@ def verify_all(arguments: argparse.Namespace, registry: ProviderRegistry | None)
         for finding in verify(checks, record=arguments.record, **times):
             found.append(finding)
             lines(*_findings(finding))
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as problem:
@@ -119,7 +120,8 @@ def verify_all(arguments: argparse.Namespace, registry: ProviderRegistry | None)
             raise
         raise Stop(f"{problem.filename}: {problem.strerror}") from None
     wrong = [finding for finding in found if not finding.is_as_told]
-    lines(f"{len(found) - len(wrong)} of {len(found)} are as the catalogue says")
+    confirmed = [finding for finding in found if finding.is_as_told and finding.answered]
+    lines(f"{len(confirmed)} of {len(found)} are as the catalogue says")
     return FAILED if wrong else FRESH
 
 

@@ -54,7 +54,7 @@ class Finding(NamedTuple):
 def plan(registry: ProviderRegistry, platforms: Sequence[str]) -> list[Check]:
     """What there is to ask of the enabled providers. UnknownPlatform."""
     checks = []
-    for platform in platforms:
+    for platform in dict.fromkeys(platforms):
         providers = registry.get_available_providers(platform)
         for provider in providers:
             for entry in GUIDE.get(platform, {}).values():
@@ -72,12 +72,16 @@ def verify(
     api_key: Any = None,
     record: Path | None = None,
     timeout: float = 15.0,
-    deadline: float = 25.0,
+    deadline: float | None = None,
 ) -> Iterator[Finding]:
-    """Ask; a finding for each. ``timeout`` and ``deadline`` are a client's.
+    """Ask; a finding for each. ``timeout`` and ``deadline`` are a client's: 25 s for one question,
+    or the timeout if that is longer.
 
-    A key that is refused ends it: AuthenticationFailed.
+    A key that is refused ends it: AuthenticationFailed. OSError where ``record`` is no folder.
     """
+    deadline = max(timeout, 25.0) if deadline is None else deadline
+    if record is not None:
+        record.mkdir(parents=True, exist_ok=True)  # before anything is paid for
     answers: dict[tuple[str, str], Any] = {}
     asked: dict[str, _Asked] = {}
     try:
@@ -134,7 +138,11 @@ class _Asked:
         registry = ProviderRegistry(
             {platform: [replace(provider, routes=wrapped)]}, error_threshold=10**6
         )
-        matrix = {status: rule._replace(retry=False) for status, rule in MATRIX.items()}
+        # a plan's pace is no finding: after a 429 that says for how long, once more
+        matrix = {
+            status: rule._replace(retry=rule.retry and status == 429)
+            for status, rule in MATRIX.items()
+        }
         self.client = FailoverClient(
             registry,
             api_key=api_key,
@@ -275,7 +283,6 @@ def _write(folder: Path, check: Check, sent: tuple[str, dict[str, Any]], raw: An
 
     What echoed a secret was masked before it came here.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     record = {
         "platform": check.entry.platform,
         "provider": check.provider.name,

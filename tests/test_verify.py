@@ -62,6 +62,30 @@ def test_who_is_not_subscribed_is_asked_once(rapidapi, verify):
     assert status == 1 and len(rapidapi.requests) == 1 and "not subscribed" in out.lower() and out.count("not asked: ") == 2
 
 
+def test_the_pace_of_a_plan_is_no_finding(rapidapi, verify):
+    rapidapi.fail("yt-api", "per-second", times=1)
+    status, out, _ = verify("youtube", "--yes")
+    assert status == 0 and out.splitlines()[-1] == "3 of 3 are as the catalogue says" and len(rapidapi.requests) == 4
+
+
+def test_a_platform_that_is_named_twice_is_asked_once(rapidapi, verify):
+    status, out, _ = verify("youtube", "youtube", "--yes")
+    assert status == 0 and len(rapidapi.requests) == 3
+
+
+def test_nothing_is_paid_for_that_cannot_be_recorded(rapidapi, verify, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = verify("youtube", "--yes", "--record", tmp_path / "file")
+    assert status == 1 and str(tmp_path / "file") in err and rapidapi.requests == []
+
+
+def test_who_did_not_answer_confirms_nothing(rapidapi, verify):
+    for provider in rapidapi.providers["tiktok"]:
+        rapidapi.fail(provider.name, 503)
+    status, out, _ = verify("tiktok", "--yes")
+    assert status == 1 and out.splitlines()[-1].startswith("0 of ")
+
+
 def test_a_provider_whose_contract_is_not_established_contradicts_nothing(rapidapi, verify):
     rapidapi.fail("tiktok-tikwm", 404)
     status, out, _ = verify("tiktok", "--yes")
