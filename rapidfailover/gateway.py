@@ -213,7 +213,7 @@ def _error(status: int, body: bytes, fields: Mapping[str, str], quota: Quota, ho
     if status == 429:
         return _until_reset(_with_rate(Meaning(429, words), words, fields), quota)
     return Meaning(
-        status, words, None, _seconds(fields.get("retry-after"), fields) if status == 503 else None
+        status, words, None, _told_to_wait(fields) if status == 503 else None
     )
 
 
@@ -263,10 +263,17 @@ def _with_rate(meaning: Meaning, words: str, fields: Mapping[str, str]) -> Meani
 
 def _retry_after(fields: Mapping[str, str]) -> float | None:
     """Seconds to stay away, by ``Retry-After`` or the provider's own limiter."""
-    hold = _seconds(fields.get("retry-after"), fields)
+    hold = _told_to_wait(fields)
     if hold is None and fields.get("x-ratelimit-remaining") == "0":
         hold = _seconds(fields.get("x-ratelimit-reset"), fields)
     return hold
+
+
+def _told_to_wait(fields: Mapping[str, str]) -> float | None:
+    """Seconds, by ``Retry-After``. A number that is no moment to come is seconds, however many."""
+    text = fields.get("retry-after")
+    seconds = _seconds(text, fields)
+    return _MONTH if seconds is None and re.match(r"\s*[0-9]{10,18}\s*$", text or "") else seconds
 
 
 def _until_reset(meaning: Meaning, quota: Quota) -> Meaning:
