@@ -253,7 +253,7 @@ def get_linkedin_profile(username: str, timeout: float = _STANDARD) -> Any:
 def question_of(platform: str, name: str) -> tuple[str, dict[str, Any]]:
     """The (endpoint, params) that ask for a profile, or for YouTube's video, by its name.
 
-    UnknownPlatform.
+    UnknownPlatform, TypeError, ValueError.
     """
     try:
         endpoint, params = _QUESTIONS[platform]
@@ -261,6 +261,10 @@ def question_of(platform: str, name: str) -> tuple[str, dict[str, Any]]:
         raise UnknownPlatform(
             f"of {platform!r} nothing is known by name; known: {', '.join(_QUESTIONS)}"
         ) from None
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a text, not {type(name).__name__}")
+    if not name.strip():
+        raise ValueError("the name is empty")
     return endpoint, params(name)
 
 

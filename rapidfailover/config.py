@@ -108,6 +108,7 @@ class ProviderConfig:
             if not isinstance(value, str) or not value.strip():
                 raise ValueError(f"a provider's {name} is a non-empty text, not {value!r}")
             object.__setattr__(self, name, plain(value))
+        object.__setattr__(self, "host", self.host.lower())
         if not isinstance(self.priority, int) or isinstance(self.priority, bool):
             raise ValueError(
                 f"the priority of {self.name} is a whole number, not {self.priority!r}"
@@ -130,12 +131,15 @@ class ProviderConfig:
                     f"the method of {self.name} for {endpoint!r} is GET or POST, not"
                     f" {route.method!r}"
                 )
+            for name in ("params", "json", "adapt"):
+                _check_function(f"the {name} of {self.name} for {endpoint!r}", getattr(route, name))
             if route.pages is not None and not (
                 isinstance(route.pages, Paging) and callable(route.pages.next)
             ):
                 raise ValueError(
                     f"the pages of {self.name} for {endpoint!r} are a Paging, not {route.pages!r}"
                 )
+        _check_function(f"the check of {self.name}", self.check)
         _check_auth(self.name, self.auth)
         for name in ("timeout", "rate"):
             if getattr(self, name) is not None:
@@ -145,6 +149,11 @@ class ProviderConfig:
                     unit="seconds" if name == "timeout" else "requests a second",
                 )
         object.__setattr__(self, "base_url", plain(url).rstrip("/"))
+
+
+def _check_function(what: str, given: Any) -> None:
+    if given is not None and not callable(given):
+        raise TypeError(f"{what} is a function, not {type(given).__name__}")
 
 
 def _check_auth(name: str, auth: Any) -> None:

@@ -26,6 +26,11 @@ class Directory:
     def __init__(
         self, providers: Mapping[str, Iterable[ProviderConfig]], rules: tuple[int, float, float]
     ) -> None:
+        if not isinstance(providers, Mapping):
+            raise TypeError(
+                "providers are a mapping of platforms to lists of ProviderConfig, not "
+                f"{type(providers).__name__}"
+            )
         self._rules = rules
         anew_in_child(self._renew)
         self._platforms: dict[str, dict[str, Member]] = {}  # providers by priority

@@ -100,7 +100,7 @@ def outgoing(question: Question, route: Route | None) -> Outgoing:
     is_own = path == question.endpoint and (
         json_body == params and not query or query == question.query
     )
-    body = None if json_body is None else json.dumps(json_body).encode()
+    body = None if json_body is None else json.dumps(json_body, allow_nan=False).encode()
     return Outgoing(question.endpoint, route.method, path, query, body, is_own, route.adapt)
 
 

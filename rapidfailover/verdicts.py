@@ -47,7 +47,7 @@ def judge_provider(circuit: Circuit, now: float, ticket: Ticket, verdict: Verdic
     verdict = verdict.at(ticket)
     was_held = circuit.hold_until is not None and circuit.hold_until > now
     tripped = recovered = False
-    if verdict.rate_limited and verdict.hold is not None:
+    if verdict.rate_limited and verdict.fault and verdict.hold is not None:
         tripped = circuit.count_limit(now, verdict.hold, ticket, verdict.told)
     else:
         if verdict.hold is not None:

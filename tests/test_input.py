@@ -2,6 +2,7 @@
 
 import enum
 import math
+import re
 
 import pytest
 
@@ -16,7 +17,10 @@ from rapidfailover import (
     Route,
     UnknownPlatform,
     UnknownProvider,
+    get_linkedin_profile,
+    get_tiktok_user,
 )
+from rapidfailover.credentials import speaks_rapidapi
 
 
 class Path(str, enum.Enum):
@@ -122,6 +126,29 @@ def test_times_that_are_none(client, rapidapi, seconds):
 def test_a_provider_that_the_key_must_not_go_to(definition):
     with pytest.raises(ValueError):
         ProviderConfig(**{"name": "a", "host": "a.example", "priority": 1, **definition})
+
+
+@pytest.mark.parametrize("made, said", [
+    (lambda: ProviderConfig("a", "a.example", 1, check=5), "the check of a is a function, not int"),
+    (lambda: ProviderConfig("a", "a.example", 1, routes={"/x": Route("/y", params={"a": 1})}), "the params of a for '/x' is a function, not dict"),
+    (lambda: ProviderConfig("a", "a.example", 1, routes={"/x": Route("/y", json={})}), "the json of a for '/x' is a function, not dict"),
+    (lambda: ProviderConfig("a", "a.example", 1, routes={"/x": Route("/y", adapt="z")}), "the adapt of a for '/x' is a function, not str"),
+    (lambda: ProviderRegistry([ProviderConfig("a", "a.example", 1)]), "a mapping of platforms to lists of ProviderConfig, not list"),
+    (lambda: get_tiktok_user(None), "a name is a text, not NoneType"), (lambda: get_linkedin_profile(b"ada"), "a name is a text, not bytes"),
+])
+def test_what_cannot_serve_is_refused_with_what_to_write(made, said):
+    with pytest.raises(TypeError, match=re.escape(said)):
+        made()
+
+
+def test_a_blank_name_is_not_asked_for():
+    for blank in ("", " \n"):
+        with pytest.raises(ValueError, match="empty"):
+            get_tiktok_user(blank)
+
+
+def test_a_host_is_known_whatever_its_case():
+    assert speaks_rapidapi(ProviderConfig("a", "Tiktok-Scraper7.P.RapidAPI.com", 1))
 
 
 @pytest.mark.parametrize("option, error", [

@@ -122,6 +122,12 @@ def test_what_is_no_json_is_refused(value):
         encode_query({"filters": value}, lambda: True)
 
 
+def test_a_number_that_is_none_is_in_no_json_body():
+    route = Route("/search", "POST", json=lambda params: params)
+    with pytest.raises(ValueError):
+        outgoing(question({"n": float("nan")}), route)
+
+
 def test_whether_an_endpoint_takes_a_json_body_is_known_by_its_routes():
     configs = [ProviderConfig("one", "one.example", 1), ProviderConfig("two", "two.example", 2, routes={"/find": Route("/f", "POST", json=dict)})]
     registry = ProviderRegistry({"people": configs})

@@ -35,6 +35,7 @@ BROKEN_AND_LATER = Verdict(fault=PROVIDER, hold=30.0)  # a 503 that says for how
     (LATER, "hold", None),
     (LATER._replace(hold=0.5), None, None),
     (BROKEN_AND_LATER, "trip", None),
+    (LIMIT._replace(hold=0.5, fault=None), None, None),  # a matrix in which a 429 is no fault
     # nobody had asked: at closed circuits it counts nowhere, whatever the answer was
     (PAGE_BROKEN._replace(background=True), None, None),
     (HOST_BROKEN._replace(background=True), None, None),
