@@ -133,10 +133,11 @@ class Answers:
 
     def _lines(self) -> Iterator[tuple[bytes, bool]]:
         """Each line, and whether it stays."""
+        is_any_ours = False
         with open(self._path, "rb") as file:
             for number, line in enumerate(file, 1):
                 record = _record(line)
-                if record is None and (not line.endswith(b"\n") or not line.strip()):
+                if record is None and self._is_left_over(line, is_any_ours):
                     yield line, False
                     continue
                 if record is None or any(record[name] != value for name, value in self._of.items()):
@@ -146,10 +147,22 @@ class Answers:
                         else f"is about {record['platform']} {record['endpoint']}"
                     )
                     raise Stop(f"--to {self._path}: line {number} {what}; name another file", USAGE)
-                stays = not _is_retryable(record)
+                is_any_ours, stays = True, not _is_retryable(record)
                 if stays:
                     self.answered.add(question_number(record["params"]))
                 yield line, stays
+
+    def _is_left_over(self, line: bytes, is_any_ours: bool) -> bool:
+        """Whether it is nothing, or the end of the file as a killed run or a crash left it.
+
+        Without an answer of ours before it, it has to begin like one: it could be anything else
+        that somebody keeps in one line.
+        """
+        if not line.strip(b"\0 \t\r\n"):
+            return True
+        start = as_json(self._of, encoding="utf-8")[:-1].encode()
+        is_of_ours = is_any_ours or line.startswith(start) or start.startswith(line)
+        return is_of_ours and not line.endswith(b"\n")
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from dataclasses import replace
 from typing import Any, Generator, Iterable, Mapping
@@ -86,8 +87,9 @@ def _tell_of(answer: Answer) -> None:
 
 def _is_one_file(source: str, target: str) -> bool:
     try:
-        return os.path.samefile(source, target)
-    except OSError:  # one of them is not there yet, or stdin
+        asked = os.fstat(sys.stdin.fileno()) if source == "-" else os.stat(source)
+        return os.path.samestat(asked, os.stat(target))
+    except (OSError, ValueError, AttributeError):  # one of them is not there yet, or stdin closed
         return False
 
 

@@ -200,6 +200,14 @@ def test_an_output_that_cannot_be_is_wrong_usage_and_left_as_it_is(run, upstream
     assert Path("names.txt").read_text() == "ada\n" and Path("other.txt").read_text() == "precious\n"
 
 
+def test_the_file_that_stdin_reads_is_no_output(tmp_path):
+    Path(tmp_path, "one.txt").write_text("ada")
+    with open(Path(tmp_path, "one.txt")) as names:
+        done = subprocess.run([sys.executable, "-m", "rapidfailover", "batch", "tiktok", "/user/info", "--from", "-", "--to", str(tmp_path / "one.txt")],
+                              stdin=names, cwd=ROOT, env={**os.environ, "RAPIDAPI_KEY": KEY}, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and "are one file" in done.stderr and Path(tmp_path, "one.txt").read_text() == "ada"
+
+
 def test_answers_about_another_endpoint_are_no_answers(run, upstream):
     write("names.txt", "ada\n")
     run(*NAMES)
@@ -319,6 +327,15 @@ def test_a_torn_last_line_is_mended(run, upstream, kept):
     write("out.jsonl", first + second[:kept])
     assert run(*NAMES)[0] == 0 and Path("out.jsonl").read_bytes() == whole
     assert upstream.names()[2:] == ([] if kept == -1 else ["bob"])
+
+
+@pytest.mark.parametrize("theirs", [b'{"my": "config"}', b"ada", b"\x89PNG\r\n\x1a" + b"\0" * 3000, b'{"platform": "own", "endpoint": "/y", "params": {}'])
+def test_what_somebody_else_keeps_in_one_line_is_not_taken_for_a_torn_one(run, upstream, theirs):
+    write("names.txt", "ada\n")
+    write("out.jsonl", theirs)
+    status, _, err = run(*NAMES)
+    assert status == 2 and "line 1 is no answer of a batch; name another file" in err
+    assert Path("out.jsonl").read_bytes() == theirs and upstream.asked == []
 
 
 def test_an_editor_may_have_been_at_it(run, upstream):
