@@ -11,7 +11,13 @@ import zlib
 from http.client import HTTPException
 
 import requests
-from urllib3.exceptions import HTTPError, NewConnectionError, ProxyError
+from urllib3.exceptions import (
+    HTTPError,
+    LocationValueError,
+    NewConnectionError,
+    ProxyError,
+    ProxySchemeUnknown,
+)
 from urllib3.exceptions import TimeoutError as PoolTimeout
 
 from .credentials import Secrets, without
@@ -92,6 +98,7 @@ def _is_ours(reasons: list[BaseException]) -> bool:
         and last.errno in _OUR_TROUBLES
         or isinstance(last, OSError)
         and "CA certificate bundle" in str(last)
+        or any(isinstance(one, _NO_URL) for one in reasons)
         or any(isinstance(one, (requests.exceptions.ProxyError, ProxyError)) for one in reasons)
         and not _BEHIND_PROXY(str(last))
     )
@@ -107,6 +114,16 @@ _OUR_TROUBLES = (
     errno.ENOENT,
     errno.EACCES,
     errno.EPERM,
+)
+
+
+# A URL that is none, or for which something is not installed: a proxy's, or what an auth made of it.
+# Ours is checked when a provider is made known, and no redirect is followed.
+_NO_URL = (
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    LocationValueError,
+    ProxySchemeUnknown,
 )
 
 

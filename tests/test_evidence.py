@@ -152,6 +152,17 @@ def test_a_proxy_that_refuses_is_our_own_trouble(client, monkeypatch):
         assert state(each)["error_count"] == 0
 
 
+@pytest.mark.parametrize("proxy", ["nonsense://x", "http://host:notaport", "http://[::1", "http://", "://", "socks9://127.0.0.1:1"])
+def test_a_proxy_that_is_none_is_our_own_trouble(monkeypatch, proxy):
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    registry = ProviderRegistry({"p": [ProviderConfig("first", "first.example", 1)]})
+    with FailoverClient(registry, api_key=KEY, refresh=False, matrix=NO_RETRY) as each:
+        with pytest.raises(AllProvidersFailed, match="our side: "):
+            each.call("p", "/u")
+        assert state(each)["error_count"] == 0
+
+
 def test_a_ca_bundle_that_is_not_there_is_our_own_trouble(monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/at/all.pem")
     registry = ProviderRegistry({"p": [ProviderConfig("first", "first.example", 1)]})
