@@ -134,7 +134,10 @@ class FileCache:
     def __init__(self, directory: str | os.PathLike[str], max_entries: int = 1024) -> None:
         if not max_entries > 0:
             raise ValueError("max_entries is positive")
-        self._directory = os.fspath(directory)
+        if not os.fspath(directory):
+            raise ValueError("the directory of a FileCache is not empty")
+        # wherever the process goes later
+        self._directory = os.path.abspath(os.fspath(directory))
         self._max_entries = max_entries
         self._between_looks = max(1, max_entries // 4)  # sets
         # sets until a look; random, because a process may live for a few sets only

@@ -32,7 +32,8 @@ def fake(arguments: argparse.Namespace, registry: ProviderRegistry | None) -> in
             f"In the app: FailoverClient({__package__}.testing.local_registry({rapidapi.url!r}),"
             " api_key='any')",
         )
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: the parent process closed it
+            sys.stdout.flush()
         threading.Event().wait()
     return FRESH
 

@@ -56,8 +56,13 @@ def tell(line: str) -> None:
     """A line on stderr."""
     if sys.stderr is not None:  # None: the parent process closed it
         with _lock:
-            _erase()
-            print(_fitting(_shown(line), sys.stderr), file=sys.stderr)
+            try:
+                _erase()
+                print(_fitting(_shown(line), sys.stderr), file=sys.stderr)
+            except BrokenPipeError:
+                raise
+            except OSError:  # a full disk is no reason to withhold the data
+                pass
 
 
 def lines(*texts: str) -> None:

@@ -222,6 +222,7 @@ class FakeRapidAPI:
         host = self._host(provider)
         with host.lock:
             host.quota, host.limit, host.resets_at = remaining, limit, time.monotonic() + reset
+            host.quota_before = 0
 
     def delay(self, provider: str, seconds: float) -> None:
         """Answer that much later."""
@@ -236,10 +237,13 @@ class FakeRapidAPI:
                 host.refuse()
 
     def recover(self, provider: str | None = None) -> None:
-        """End faults, delays and refusals of one provider, or of all."""
+        """End faults, delays and refusals of one provider, or of all. A quota that a fault used up
+        is there again.
+        """
         for host in self._hosts.values() if provider is None else [self._host(provider)]:
             with host.lock:
                 host.faults, host.delay = {}, 0.0
+                host.quota, host.quota_before = host.quota or host.quota_before, 0
                 host.recovered.set()
             with self._lock:
                 if host.listener is None:
@@ -398,6 +402,7 @@ class _Host(_Port):
         self.faults: dict[str | None, tuple[Fault, int | None]] = {}
         self.delay = 0.0
         self.quota, self.limit, self.resets_at = 10_000, 10_000, time.monotonic() + 2_592_000.0
+        self.quota_before = 0  # a fault used it up
 
     def addressed(self, target: str) -> Tuple[Optional[_Host], str]:
         return self, target
@@ -517,6 +522,7 @@ class _Handler(BaseHTTPRequestHandler):
         host, (status, text) = self.host, _GATEWAY[fault]
         if fault.startswith("quota"):
             with host.lock:
+                host.quota_before = host.quota or host.quota_before
                 host.quota = 0
         payload = text if isinstance(text, dict) else {"message": text.format(path=path)}
         self._send(

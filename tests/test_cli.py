@@ -544,6 +544,27 @@ def test_a_secondary_in_a_dialect_of_its_own_is_asked_too(rapidapi, run):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_stderr_that_takes_nothing_withholds_no_data():
+    code = ("import sys; from rapidfailover.cli import main; from rapidfailover.testing import FakeRapidAPI\n"
+            "with FakeRapidAPI() as fake: status = main(['get', 'twitter', 'ada'], registry=fake.registry)\n"
+            "sys.exit(status)")
+    done = subprocess.run(f"{sys.executable} -c \"$CODE\" 2>/dev/full", shell=True, cwd=ROOT, stdout=subprocess.PIPE,
+                          env={**os.environ, "CODE": code, "RAPIDAPI_KEY": KEY})
+    assert done.returncode == 0 and json.loads(done.stdout)["profile"]
+
+
+@pytest.mark.slow
+def test_the_local_rapidapi_serves_without_a_stdout():
+    """As a service does. It ends when it is told to, and not before."""
+    serving = subprocess.Popen("exec " + f"{sys.executable} -m rapidfailover fake --port 0 >&-", shell=True, cwd=ROOT, stderr=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        serving.wait(3)
+    serving.send_signal(signal.SIGINT)
+    assert b"Traceback" not in serving.communicate(timeout=20)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("redirect, status", [(">/dev/full", 1), (">&-", 0)])
 def test_an_output_that_takes_nothing_is_no_traceback(redirect, status):
     done = subprocess.run(f"{sys.executable} -m rapidfailover matrix {redirect}", shell=True, cwd=ROOT, stderr=subprocess.PIPE)

@@ -46,6 +46,16 @@ def test_it_keeps_bytes_and_what_json_can_hold(directory, value):
     assert cache.get("key", "nothing") == value and len(cache) == 1
 
 
+def test_it_stays_where_it_was_made_wherever_the_process_goes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cache = FileCache("copies")
+    cache.set("a", b"1")
+    monkeypatch.chdir("/")
+    assert cache.get("a") == b"1"
+    with pytest.raises(ValueError, match="not empty"):
+        FileCache("")
+
+
 def test_what_json_cannot_hold_is_refused(directory):
     with pytest.raises(TypeError):
         FileCache(directory).set("key", object())

@@ -128,6 +128,19 @@ def test_a_hanging_request_ends_with_recover(rapidapi):
     assert len(failures) == 1
 
 
+def test_a_quota_that_a_fault_used_up_is_there_again_after_recover(rapidapi):
+    video = ("yt-api", "/video/info", {"id": "v"})
+    left = int(get(rapidapi, *video).headers["X-RateLimit-Requests-Remaining"])
+    rapidapi.fail("yt-api", "quota")
+    for _ in range(2):
+        assert get(rapidapi, *video).headers["X-RateLimit-Requests-Remaining"] == "0"
+    rapidapi.recover()
+    assert get(rapidapi, *video).headers["X-RateLimit-Requests-Remaining"] == str(left - 1)
+    rapidapi.quota("yt-api", 0)
+    rapidapi.recover()  # it was no fault
+    assert get(rapidapi, *video).headers["X-RateLimit-Requests-Remaining"] == "0"
+
+
 def test_a_delay_answers_later(rapidapi):
     rapidapi.delay("yt-api", 0.2)
     assert get(rapidapi, "yt-api", "/video/info", {"id": "v"}).elapsed.total_seconds() >= 0.2
