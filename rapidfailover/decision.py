@@ -98,8 +98,7 @@ class Decision:
                 self._switched(question, visit, attempt)  # Log Error, Try Next
 
         if 404 in opinions and set(opinions) <= {403, 404} and len(opinions) >= serving.how_many():
-            if only is None or last_good() is not None:  # it may have been deleted, there at least
-                self._records.forget(question.key, missing=only is None)
+            self._gone(question, only, last_good)  # it may have been deleted
             raise not_found(question, "at any provider", attempts)
         # Return Cached + Queue Refresh
         if not refreshing and only is None and serving.how_many():
@@ -118,6 +117,13 @@ class Decision:
     ) -> Copy | None:
         """The last good copy, if its provider is still known and its check still takes it."""
         return self._records.find(question.key, max_age, newest=newest, vouch=serving.vouches_for)
+
+    def _gone(
+        self, question: Question, only: str | None, last_good: Callable[[], Copy | None]
+    ) -> None:
+        """Nobody has it. What one alone has not may be kept of another."""
+        if only is None or last_good() is not None:
+            self._records.forget(question.key, missing=only is None)
 
     def _keep(self, question: Question, serving: Serving, visit: Visit, body: bytes) -> None:
         """Keep the answer.
