@@ -156,8 +156,7 @@ class Admission(Leaves):
             ready = [
                 member
                 for member in ready
-                if member.circuit.open_until is None
-                or member.blocked_for(endpoint, now, fair) <= 0
+                if member.circuit.open_until is None or member.blocked_for(endpoint, now, fair) <= 0
             ]
             ready.sort(key=lambda member: member.quota.is_used_up(now))
         return ready, fair

@@ -141,7 +141,7 @@ def pages(
     provider: str | None = None,
     timeout: float | None = None,
     deadline: float | None = None,
-) -> Generator[Result]:
+) -> Generator[Result, None, None]:
     """``FailoverClient.pages`` on the default client."""
     return default_client().pages(
         platform,
@@ -164,7 +164,7 @@ def batch(
     patience: float = 60.0,
     timeout: float | None = None,
     deadline: float | None = None,
-) -> Generator[Answer]:
+) -> Generator[Answer, None, None]:
     """``FailoverClient.batch`` on the default client."""
     return default_client().batch(
         platform,

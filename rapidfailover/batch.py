@@ -84,12 +84,12 @@ def answers(
     threads: int = 8,
     patience: float = 60.0,
     may_nest: Callable[[], bool] = bool,
-) -> Generator[Answer]:
+) -> Generator[Answer, None, None]:
     """``ask`` each of the questions; ValueError or TypeError at once for arguments that make no
     sense.
 
-    ``may_nest``: whether their values may be objects. The questions are taken in the caller's thread. Closing the generator ends the threads, each
-    when the call that it makes is over.
+    ``may_nest``: whether their values may be objects. The questions are taken in the caller's
+    thread. Closing the generator ends the threads, each when the call that it makes is over.
     """
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         raise ValueError(f"threads is a positive whole number, not {threads!r}")
@@ -99,7 +99,9 @@ def answers(
     return _answers(ask, _Source(questions, may_nest), threads, patience)
 
 
-def _answers(ask: Ask, source: _Source, threads: int, patience: float) -> Generator[Answer]:
+def _answers(
+    ask: Ask, source: _Source, threads: int, patience: float
+) -> Generator[Answer, None, None]:
     crew = _Crew(ask, threads)
     waiting = _Waiting(patience)
     try:

@@ -41,7 +41,9 @@ class Asker(NamedTuple):
     question: int = 0
     is_told: bool = False  # the seconds were given with the call, and go before the provider's own
     background: bool = False  # nobody waits for the answer: it takes no turn from those who do
-    most: float = ANYBODY  # seconds: what the call's deadline leaves a provider, whatever its timeout
+    most: float = (
+        ANYBODY  # seconds: what the call's deadline leaves a provider, whatever its timeout
+    )
 
 
 NOBODY_SPECIAL = Asker()

@@ -122,23 +122,7 @@ class ProviderConfig:
                 f"with a loopback address, not {url!r}"
             )
         for endpoint, route in (self.routes or {}).items():
-            if not isinstance(route, Route):
-                raise ValueError(
-                    f"the route of {self.name} for {endpoint!r} is a Route, not {route!r}"
-                )
-            if not isinstance(route.method, str) or not re.fullmatch("[A-Z]+", route.method):
-                raise ValueError(
-                    f"the method of {self.name} for {endpoint!r} is GET or POST, not"
-                    f" {route.method!r}"
-                )
-            for name in ("params", "json", "adapt"):
-                _check_function(f"the {name} of {self.name} for {endpoint!r}", getattr(route, name))
-            if route.pages is not None and not (
-                isinstance(route.pages, Paging) and callable(route.pages.next)
-            ):
-                raise ValueError(
-                    f"the pages of {self.name} for {endpoint!r} are a Paging, not {route.pages!r}"
-                )
+            _check_route(f"{self.name} for {endpoint!r}", route)
         _check_function(f"the check of {self.name}", self.check)
         _check_auth(self.name, self.auth)
         for name in ("timeout", "rate"):
@@ -149,6 +133,19 @@ class ProviderConfig:
                     unit="seconds" if name == "timeout" else "requests a second",
                 )
         object.__setattr__(self, "base_url", plain(url).rstrip("/"))
+
+
+def _check_route(whose: str, route: Any) -> None:
+    if not isinstance(route, Route):
+        raise ValueError(f"the route of {whose} is a Route, not {route!r}")
+    if not isinstance(route.method, str) or not re.fullmatch("[A-Z]+", route.method):
+        raise ValueError(f"the method of {whose} is GET or POST, not {route.method!r}")
+    for name in ("params", "json", "adapt"):
+        _check_function(f"the {name} of {whose}", getattr(route, name))
+    if route.pages is not None and not (
+        isinstance(route.pages, Paging) and callable(route.pages.next)
+    ):
+        raise ValueError(f"the pages of {whose} are a Paging, not {route.pages!r}")
 
 
 def _check_function(what: str, given: Any) -> None:

@@ -17,7 +17,7 @@ _RESERVE = 5.0
 
 
 def fair_share(left: float, still_to_ask: int) -> float:
-    """Seconds for a provider of what is left of a call, where so many are to be asked, it included."""
+    """Seconds for a provider of what is left of a call, with so many to ask, it included."""
     return max(left / still_to_ask, left - _RESERVE * (still_to_ask - 1))
 
 

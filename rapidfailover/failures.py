@@ -117,8 +117,8 @@ _OUR_TROUBLES = (
 )
 
 
-# A URL that is none, or for which something is not installed: a proxy's, or what an auth made of it.
-# Ours is checked when a provider is made known, and no redirect is followed.
+# A URL that is none, or for which something is not installed: a proxy's, or what an auth made of
+# it. A provider's is checked when it is made known, and no redirect is followed.
 _NO_URL = (
     requests.exceptions.InvalidSchema,
     requests.exceptions.InvalidURL,

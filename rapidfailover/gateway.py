@@ -212,9 +212,7 @@ def _error(status: int, body: bytes, fields: Mapping[str, str], quota: Quota, ho
         return Meaning(403, f"a web server's own 404, the route is gone: {words}".rstrip(": "))
     if status == 429:
         return _until_reset(_with_rate(Meaning(429, words), words, fields), quota)
-    return Meaning(
-        status, words, None, _told_to_wait(fields) if status == 503 else None
-    )
+    return Meaning(status, words, None, _told_to_wait(fields) if status == 503 else None)
 
 
 def _sentence_in(sentences: Iterable[_Sentence], message: Any) -> _Sentence | None:

@@ -28,7 +28,7 @@ class Lists(Calls):
         provider: str | None = None,
         timeout: float | None = None,
         deadline: float | None = None,
-    ) -> Generator[Result]:
+    ) -> Generator[Result, None, None]:
         """A Result for each page of a list, at most ``limit``; each has a deadline of its own.
 
         The first from whoever has it, the others from that provider alone: a cursor means nothing
@@ -66,7 +66,7 @@ class Lists(Calls):
         patience: float = 60.0,
         timeout: float | None = None,
         deadline: float | None = None,
-    ) -> Generator[Answer]:
+    ) -> Generator[Answer, None, None]:
         """An Answer for each of the ``questions`` (params), as it is done: its Result, or its
         FailoverError.
 

@@ -34,7 +34,7 @@ def all_pages(
     limit: int | None,
     next_params: Next | None,
     paging_of: Callable[[str], Paging | None],
-) -> Generator[Result]:
+) -> Generator[Result, None, None]:
     """A Result for each page. A page that fails raises; what was yielded before it stays yielded.
 
     ``ask(params, provider)`` asks for one page. ``next_params`` goes before the provider's own

@@ -72,7 +72,7 @@ class Visiting:
         deadline: Deadline,
         patience: Patience,
         last_good: Callable[[], Copy | None] | None,
-    ) -> Generator[Visit]:
+    ) -> Generator[Visit, None, None]:
         """Who may be asked, in order; where that is nobody and there is no copy, those that may be
         tried early.
 

@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import NO_RETRY, forget_default_client, http
+from conftest import NO_RETRY
 from conftest import Upstream as RawUpstream
+from conftest import forget_default_client, http
 from local_host import LocalHost
 
 import rapidfailover
