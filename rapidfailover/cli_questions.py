@@ -138,7 +138,9 @@ class Questions:
                     f"{self._path}, line {text.number} is no JSON: {problem}", USAGE
                 ) from None
             if isinstance(row, dict):
-                yield _picked(row, self._wanted) if self._wanted else row
+                known = self._wanted or self._known_among(list(row))
+                is_blank = bool(known) and not _picked(row, known)
+                yield _BLANK if is_blank else _picked(row, known) if self._wanted else row
             elif isinstance(row, str):
                 yield self._named(row.strip())
             else:

@@ -155,6 +155,15 @@ def test_what_the_endpoint_takes_is_known_of_the_catalogues(rapidapi, tmp_path, 
     assert json.loads(rapidapi.requests[3].body) == {"link": "https://www.linkedin.com/in/ada"}
 
 
+def test_a_row_of_json_without_a_name_asks_nothing(rapidapi, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RAPIDAPI_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+    write("names.jsonl", '{"unique_id": null}\n{"unique_id": ""}\n{"unique_id": "ada", "hl": "en"}\n')
+    assert cli.main(["batch", "tiktok", "/user/info", "--from", "names.jsonl", "--to", "out"], registry=rapidapi.registry) == 0
+    assert [request.params for request in rapidapi.requests] == [{"unique_id": "ada", "hl": "en"}]
+    assert "2 rows without a value were left out" in capsys.readouterr().err
+
+
 def test_a_stdin_that_is_closed_is_wrong_usage(run, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     status, _, err = run("--from", "-", "--param", "name", "--to", "out.jsonl")
