@@ -142,7 +142,7 @@ class Admission(Leaves):
         self, waiting: list[Member], serving: Serving, asker: Asker, left: float
     ) -> tuple[list[Member], Asker]:
         """The providers that may be asked now, by priority; last those whose quota is used up: they
-        cost money. And who asks, with the time that the deadline leaves each of them.
+        cost money. And who asks: where one is open, with the time that the deadline leaves each.
         """
         with self._lock:
             now, endpoint = self._clock(), serving.endpoint
@@ -151,15 +151,14 @@ class Admission(Leaves):
                 for member in waiting
                 if member.enabled and member.blocked_for(endpoint, now, asker) <= 0
             ]
-            to_ask = len([member for member in ready if member in serving.routes])
-            fair = asker._replace(most=surely(left, max(to_ask, 1)))
-            ready = [
-                member
-                for member in ready
-                if member.circuit.open_until is None or member.blocked_for(endpoint, now, fair) <= 0
-            ]
+            if any(member.circuit.open_until is not None for member in ready):
+                to_ask = len([member for member in ready if member in serving.routes])
+                asker = asker._replace(most=surely(left, max(to_ask, 1)))
+                ready = [
+                    member for member in ready if member.blocked_for(endpoint, now, asker) <= 0
+                ]
             ready.sort(key=lambda member: member.quota.is_used_up(now))
-        return ready, fair
+        return ready, asker
 
     def _waited(self, serving: Serving, asker: Asker, patience: Patience | None) -> bool:
         """Wait until the first hold ends, or a moment for the request that goes first after a

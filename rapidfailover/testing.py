@@ -51,7 +51,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from .api import exchange_default
 from .catalog import PROVIDERS
 from .client import FailoverClient
-from .config import ProviderConfig
+from .config import ProviderConfig, check_seconds
 from .errors import UnknownProvider
 from .registry import ProviderRegistry
 from .testing_payloads import ENDPOINTS, ENVELOPES, METHODS, Params, endpoints_of
@@ -208,6 +208,8 @@ class FakeRapidAPI:
         names = [*_FAULTS, *({} if host.is_own else ENVELOPES[host.provider.name]), *_GATEWAY]
         if fault not in names and not (isinstance(fault, int) and 200 <= fault <= 999):
             raise ValueError(f"no fault {fault!r}; a status, or one of: {', '.join(names)}")
+        if times is not None and (not isinstance(times, int) or times < 1):
+            raise ValueError(f"times is a positive whole number or None, not {times!r}")
         with host.lock:
             host.faults[endpoint] = (fault, times)
 
@@ -226,6 +228,7 @@ class FakeRapidAPI:
 
     def delay(self, provider: str, seconds: float) -> None:
         """Answer that much later."""
+        check_seconds("seconds", seconds, zero=True)
         self._host(provider).delay = seconds
 
     def refuse(self, provider: str) -> None:

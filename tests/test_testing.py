@@ -141,6 +141,14 @@ def test_a_quota_that_a_fault_used_up_is_there_again_after_recover(rapidapi):
     assert get(rapidapi, *video).headers["X-RateLimit-Requests-Remaining"] == "0"
 
 
+@pytest.mark.parametrize("times", [0, -1, 1.5, "2"])
+def test_a_number_of_times_that_is_none_is_refused(rapidapi, times):
+    with pytest.raises(ValueError, match="times"):
+        rapidapi.fail("yt-api", 503, times=times)
+    with pytest.raises(ValueError, match="seconds"):
+        rapidapi.delay("yt-api", "1")
+
+
 def test_a_delay_answers_later(rapidapi):
     rapidapi.delay("yt-api", 0.2)
     assert get(rapidapi, "yt-api", "/video/info", {"id": "v"}).elapsed.total_seconds() >= 0.2
