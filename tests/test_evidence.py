@@ -217,12 +217,13 @@ def test_one_that_hangs_is_left_alone_too_where_the_deadline_leaves_it_less_than
     hosts().answers["/u"] = 5.0
     first, second = (hosts(name).upstream.provider(name, number) for number, name in enumerate(NAMES[:2]))
     with FailoverClient(ProviderRegistry({"p": [replace(first, timeout=own), second]}),
-                        api_key=KEY, refresh=False, matrix=NO_RETRY, deadline=0.4) as each:
+                        api_key=KEY, refresh=False, matrix=NO_RETRY, deadline=1.0) as each:
         assert [ask(each, q=str(number)) for number in range(6)] == ["second"] * 6
         assert len(hosts().asked) == 3
         hosts("second").answers["/u"] = 5.0
-        outcomes = [ask(each, q=f"1{number}") for number in range(12)]
-        assert outcomes[0] is AllProvidersFailed and outcomes[-1] is NoProvidersAvailable
+        outcomes = []
+        until(lambda: outcomes.append(ask(each, q=f"1{len(outcomes)}")) or outcomes[-1] is NoProvidersAvailable)
+        assert set(outcomes[:-1]) == {AllProvidersFailed} and len(outcomes) <= 15
         with pytest.raises(NoProvidersAvailable) as caught:
             each.call("p", "/u", {"q": "last"})
         assert caught.value.retry_after > 0  # both are out for calls of so little time
