@@ -7,7 +7,6 @@ iterator ends the threads.
 from __future__ import annotations
 
 import heapq
-import time
 from copy import deepcopy
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -24,6 +23,7 @@ from typing import (
 )
 
 from .config import Result, check_seconds, encode_query
+from .deadline import monotonic
 from .errors import (
     AuthenticationFailed,
     BadRequest,
@@ -224,7 +224,7 @@ class _Waiting:
         While other calls are under way, a long ``retry_after`` may be due to one of them that goes
         first after a hold. After a very long outage, no item waits any more.
         """
-        now, seconds = time.monotonic(), getattr(error, "retry_after", None)
+        now, seconds = monotonic(), getattr(error, "retry_after", None)
         if self._failing_since is None:
             self._failing_since = now
         if any(attempt.action != "skipped" for attempt in getattr(error, "attempts", ())):
@@ -251,7 +251,7 @@ class _Waiting:
         failed while others were answered, and nobody was for as long as the patience.
         """
         since = self._failing_since
-        if since is None or time.monotonic() - since <= self._patience:
+        if since is None or monotonic() - since <= self._patience:
             return []
         waiting = [item for *_, item in self._timed] + self._others
         if not all(item.was_asked and self.answers > (item.answers or 0) for item in waiting):
@@ -261,7 +261,7 @@ class _Waiting:
 
     def answered(self) -> None:
         """A provider answers: items that wait for long, or for this sign, may be asked now."""
-        self._failing_since, now = None, time.monotonic()
+        self._failing_since, now = None, monotonic()
         self.answers += 1
         if self._others or self._timed and max(self._timed)[0] > now + _LONG:
             timed, others = self._timed, self._others
@@ -277,10 +277,10 @@ class _Waiting:
 
     def seconds(self) -> float:
         """Until the next is due, half a second at most."""
-        return min(max(self._timed[0][0] - time.monotonic(), 0.0), _LOOK) if self._timed else _LOOK
+        return min(max(self._timed[0][0] - monotonic(), 0.0), _LOOK) if self._timed else _LOOK
 
     def due(self, under_way: int) -> _Item | None:
-        if self._timed and self._timed[0][0] <= time.monotonic():
+        if self._timed and self._timed[0][0] <= monotonic():
             return heapq.heappop(self._timed)[2]
         if self._others and not under_way and not self._timed:
             return self._others.pop(0)

@@ -62,7 +62,6 @@ import http.client
 import io
 import socket
 import ssl
-import time
 from contextvars import ContextVar
 from functools import partial
 from types import FunctionType
@@ -74,7 +73,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import connection as urllib3_addresses
 from urllib3.util.ssltransport import SSLTransport
 
-from .deadline import is_green
+from .deadline import is_green, monotonic
 from .sockets import first_connected, let_go, open_sockets
 
 __all__ = ["Answer", "Budget", "Connection", "is_own", "under_way"]
@@ -102,7 +101,7 @@ class Budget:
         addresses: Callable[[str, int, float], List[Any]],
         contexts: Any = None,
     ) -> None:
-        self.ends = ends  # by time.monotonic()
+        self.ends = ends  # by monotonic()
         self.limit = limit  # bytes of a body on the wire
         self.addresses = addresses  # Names.addresses: (host, port, ends) -> addresses
         self.contexts = contexts  # of TLS: a tls.Contexts, or None
@@ -114,7 +113,7 @@ class Budget:
 
     def left(self) -> float:
         """Seconds. socket.timeout when the time is over."""
-        left = self.ends - time.monotonic()
+        left = self.ends - monotonic()
         if left <= 0:
             raise socket.timeout("the time is over")
         return left

@@ -8,12 +8,19 @@ import time
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator
 
-__all__ = ["Deadline", "Patience", "alarm", "fair_share", "is_green"]
+__all__ = ["Deadline", "Patience", "alarm", "fair_share", "is_green", "monotonic"]
 
 _MOMENT = 0.02  # seconds between two looks at whether there is room
 _FOR_EVER = 1e9  # seconds; what sockets and locks still take as a timeout
 # seconds kept for each provider not yet asked, so that one that hangs starves nobody
 _RESERVE = 5.0
+
+
+def monotonic(clock: Callable[[], float] = time.monotonic) -> float:
+    """The real time, whatever was put in the place of ``time.monotonic`` meanwhile: a library that
+    freezes time for tests gives each thread another one.
+    """
+    return clock()
 
 
 def fair_share(left: float, still_to_ask: int) -> float:
@@ -30,10 +37,10 @@ class Deadline:
         self._ends = self._began + self.seconds
 
     def left(self) -> float:
-        return self._ends - time.monotonic()
+        return self._ends - monotonic()
 
     def elapsed(self) -> float:
-        return time.monotonic() - self._began
+        return monotonic() - self._began
 
     def extend(self, seconds: float) -> None:
         """By what a function of the user's took."""

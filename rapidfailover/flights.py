@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from copy import copy as copy_of
 from typing import Any, Callable, Tuple
 
 from .coalesce import Flight, SingleFlight
 from .config import Result
-from .deadline import Deadline
+from .deadline import Deadline, monotonic
 from .errors import FailoverError, NotFound, RequestRefused
 from .payload import parse
 
@@ -54,11 +53,11 @@ class _Call(Flight):
         if not self._turn.acquire(timeout=longest):
             return None
         try:
-            began = time.monotonic()
+            began = monotonic()
             if deadline.left() < self._takes:
                 return None
             data = parse(self.body, checked=True)
-            self._takes = max(self._takes, time.monotonic() - began)
+            self._takes = max(self._takes, monotonic() - began)
             return data
         finally:
             self._turn.release()

@@ -11,6 +11,7 @@ from typing import Any
 from urllib3.util import connection as urllib3_addresses
 
 from .coalesce import Flight, SingleFlight
+from .deadline import monotonic
 
 __all__ = ["Names"]
 
@@ -32,10 +33,10 @@ class Names:
         if _is_number(host):
             return socket.getaddrinfo(*asked)
         lookup = self._lookup(asked)
-        while lookup is None and time.monotonic() < ends:
+        while lookup is None and monotonic() < ends:
             time.sleep(0.01)  # too many others are under way
             lookup = self._lookup(asked)
-        if lookup is None or not lookup.landed.wait(ends - time.monotonic()):
+        if lookup is None or not lookup.landed.wait(ends - monotonic()):
             raise socket.timeout("the name was not found in time")
         if lookup.problem is not None:
             raise lookup.problem

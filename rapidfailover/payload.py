@@ -13,7 +13,7 @@ import re
 import time
 import zlib
 from itertools import accumulate
-from typing import Any, Iterable, List
+from typing import Any, Callable, Iterable, List
 
 __all__ = ["SAID", "as_utf8", "beginning", "charset", "check_depth", "clean", "gather", "parse"]
 
@@ -35,12 +35,17 @@ _DEEPEST = 200
 
 
 def gather(
-    pieces: Iterable[bytes], limit: int, ends: float, encodings: str = "", length: str | None = None
+    pieces: Iterable[bytes],
+    limit: int,
+    ends: float,
+    encodings: str = "",
+    length: str | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> bytes:
     """The whole body, inflated, or a ValueError. Neither side of the inflating ever exceeds
     ``limit`` by much.
 
-    ``ends`` is by ``time.monotonic``; ``length`` is the ``Content-Length`` where it counts.
+    ``ends`` is by the ``clock``; ``length`` is the ``Content-Length`` where it counts.
 
     urllib3's own inflating is not used: until 2.6 it makes 300 MB of a few hundred bytes before
     anyone can look, and it takes a gzip stream that breaks off for a whole one.
@@ -56,7 +61,7 @@ def gather(
         parts.append(piece)
         if inflated > limit or received > limit:
             raise ValueError(f"longer than {limit} bytes")
-        if time.monotonic() > ends:
+        if clock() > ends:
             raise TimeoutError
     if received and not all(inflater.is_whole() for inflater in inflaters):
         raise ValueError("the compressed body is cut short")

@@ -12,6 +12,7 @@ import time
 from typing import Callable
 
 from .config import RefreshRequest
+from .deadline import monotonic
 from .errors import FailoverError, NoProvidersAvailable, NotFound, RequestRefused
 from .fork import anew_in_child, new_lock, pass_on
 
@@ -156,9 +157,9 @@ class RefreshQueue:
             self._changed.notify_all()
             threads = self._threads - {threading.current_thread()}
         # if the interpreter ended while a thread works, the process would abort
-        ends = time.monotonic() + _MOMENT
+        ends = monotonic() + _MOMENT
         for thread in threads:
-            thread.join(max(ends - time.monotonic(), 0.0))
+            thread.join(max(ends - monotonic(), 0.0))
 
     def step(self) -> bool:
         """Ask again for what is due, the platform first that has waited longest for its turn;

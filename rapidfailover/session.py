@@ -48,6 +48,7 @@ from urllib3.exceptions import ClosedPoolError, MaxRetryError
 from urllib3.util.retry import Retry
 
 from .connection import is_own, under_way
+from .deadline import monotonic
 from .failures import is_timeout
 from .fork import alarm_in
 from .matrix import Rule, read_as
@@ -238,7 +239,7 @@ class _Retry(Retry):
             # pause.
             progress.fresh, progress.pause, progress.retries = True, 0.0, progress.retries + 1
             return self
-        if progress.ends - time.monotonic() <= _PAUSE[1]:
+        if progress.ends - monotonic() <= _PAUSE[1]:
             raise MaxRetryError(_pool, url, error)  # urllib3 hands out the response it has
         following: Any = super().increment(method, url, response, error, _pool, _stacktrace)
         if response is not None:

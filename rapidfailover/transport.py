@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
 from functools import lru_cache
 from typing import Any, Callable, Mapping, NamedTuple
 from urllib.parse import quote
@@ -21,7 +20,7 @@ from .circuit import ANYBODY
 from .config import ProviderConfig, Question, Route, encode_query, nests, plain
 from .connection import Answer, Budget, under_way
 from .credentials import AuthFailed, Key, Secrets, forget_locals, put_on, speaks_rapidapi, without
-from .deadline import alarm
+from .deadline import alarm, monotonic
 from .endpoints import check_endpoint
 from .errors import InvalidEndpoint
 from .failures import FAILURES, diagnose
@@ -162,7 +161,7 @@ class Transport:
         """
         check_patched_in_time()
         session = self._session(platform, provider)
-        ends = time.monotonic() + seconds
+        ends = monotonic() + seconds
         limit = max(self._max_body, _ERROR_BODY)
         progress = _Progress(
             ends, limit, self._names.addresses, self._contexts, provider, key, seconds
@@ -343,12 +342,12 @@ class _Progress(Budget):
 
     def put_on(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """The copy that is sent. AuthFailed. The time of an auth of the user's does not count."""
-        began = time.monotonic()
+        began = monotonic()
         try:
             sent, secrets = put_on(request, self.provider, self.key)
         finally:
             if self.key is None and self.provider.auth is not None:
-                took = time.monotonic() - began
+                took = monotonic() - began
                 self.apart, self.ends = self.apart + took, self.ends + took
         self.secrets = self.secrets.and_more(secrets) if self.key is None else self.secrets
         return sent  # type: ignore[no-any-return]

@@ -123,6 +123,25 @@ def test_pook():
         assert asked.calls == 1
 
 
+FROZEN = """
+from freezegun import freeze_time
+from rapidfailover import FailoverClient
+from rapidfailover.testing import FakeRapidAPI
+with FakeRapidAPI() as rapidapi, FailoverClient(rapidapi.registry, api_key="k" * 30) as client, freeze_time("2024-01-01") as frozen:
+    print(client.call("tiktok", "/user/info", {"unique_id": "ada"}).provider)
+    answers = client.batch("tiktok", "/user/info", ({"unique_id": f"name{n}"} for n in range(20)), patience=0)
+    print(sum(answer.result is not None for answer in answers))
+    print(client.check_provider_health(["youtube"])["youtube"]["yt-api"]["status"])
+    frozen.tick(3600)
+    print(client.call("tiktok", "/user/info", {"unique_id": "bob"}, deadline=5).provider)
+"""
+
+
+def test_time_that_freezegun_holds_is_no_deadline_that_is_over():
+    """It gives the threads of a process different times."""
+    assert in_a_process(FROZEN).split() == ["tiktok-scraper7", "20", "healthy", "tiktok-scraper7"]
+
+
 def test_requests_cache_that_was_installed_before_us_answers_the_second_call():
     script = "import requests_cache; requests_cache.install_cache('calls', backend='memory')" + CLIENT + """
 assert [client.call("raw", "/thing").data for _ in range(2)] == [{"ok": True}] * 2
