@@ -22,7 +22,7 @@ from typing import (
     Tuple,
 )
 
-from .config import Result, check_seconds, encode_query
+from .config import Result, check_seconds, encode_query, nests
 from .deadline import monotonic
 from .errors import (
     AuthenticationFailed,
@@ -122,8 +122,8 @@ def _answers(
             done = crew.wait(waiting.seconds())
             if done is not None:
                 yield from _judged(done, waiting)
-            if source.is_over() and not crew.under_way:
-                yield from map(_failed, waiting.hopeless())
+                if source.is_over() and not crew.under_way:
+                    yield from map(_failed, waiting.hopeless())
         if source.problem is not None:
             raise source.problem
     finally:
@@ -150,6 +150,10 @@ def _judged(done: _Done, waiting: _Waiting) -> list[Answer]:
 
 def _failed(item: _Item) -> Answer:
     return Answer(item.params, None, item.error)
+
+
+def _as_it_is_now(value: Any) -> Any:
+    return list(value) if isinstance(value, list) else value
 
 
 class _Source:
@@ -181,11 +185,15 @@ class _Source:
                 return None
             try:
                 query = encode_query(params, self._may_nest)
-            except (TypeError, ValueError) as problem:
+                # copied: a generator may give the same dict again and again
+                asked = {
+                    name: deepcopy(value) if nests(value) else _as_it_is_now(value)
+                    for name, value in (params or {}).items()
+                }
+            except (TypeError, ValueError, RecursionError) as problem:
                 return Answer(params, None, BadRequest(f"this cannot be asked: {problem}"))
             if self._is_new(hash(query)):
-                # copied: a generator may give the same dict again and again
-                return _Item(deepcopy(dict(params or {})))
+                return _Item(asked)
         return None
 
     def is_over(self) -> bool:
@@ -211,6 +219,7 @@ class _Waiting:
         self._others: list[_Item] = []
         self._failing_since: float | None = None
         self.answers = 0  # so far
+        self._is_in_vain = False  # the latest try
 
     def __len__(self) -> int:
         return len(self._timed) + len(self._others)
@@ -227,8 +236,9 @@ class _Waiting:
         now, seconds = monotonic(), getattr(error, "retry_after", None)
         if self._failing_since is None:
             self._failing_since = now
-        if any(attempt.action != "skipped" for attempt in getattr(error, "attempts", ())):
-            item.was_asked = True
+        is_asked = any(attempt.action != "skipped" for attempt in getattr(error, "attempts", ()))
+        item.was_asked = item.was_asked or is_asked
+        self._is_in_vain = is_asked and now - self._failing_since > self._patience
         if seconds is None:
             if item.tries == _TRIES or _is_said_of_the_item(error):
                 return [item]
@@ -247,11 +257,11 @@ class _Waiting:
         return []
 
     def hopeless(self) -> list[_Item]:
-        """All that wait, where they are the last and it is rather them than an outage: each has
-        failed while others were answered, and nobody was for as long as the patience.
+        """All that wait, where they are the last, and one has just failed after nobody was answered
+        for as long as the patience: an outage that is shorter would be over. Each of them has
+        failed itself, since others were answered.
         """
-        since = self._failing_since
-        if since is None or monotonic() - since <= self._patience:
+        if not self._is_in_vain:
             return []
         waiting = [item for *_, item in self._timed] + self._others
         if not all(item.was_asked and self.answers > (item.answers or 0) for item in waiting):

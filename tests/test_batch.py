@@ -243,6 +243,46 @@ def test_the_last_names_that_failed_while_others_were_answered_are_waited_for_no
     assert time.monotonic() - began < 15  # ten times the patience is 40
 
 
+@pytest.mark.slow
+def test_an_outage_at_the_end_that_is_shorter_than_the_patience_loses_no_living_name(make_client):
+    lock, answered, down_until = threading.Lock(), [], []
+
+    def answer(path, params):
+        time.sleep(0.02 + int(params["name"]) % 7 * 0.03)  # so that some are under way
+        with lock:
+            if len(answered) == 23 and not down_until:
+                down_until.append(time.monotonic() + 3.5)
+            if down_until and time.monotonic() < down_until[0]:
+                return 503, {"message": "down"}
+            answered.append(params["name"])
+            return 200, {"name": params["name"]}
+
+    with LocalHost(answer) as host:
+        client = make_client(ProviderRegistry({"own": [host.provider()]}), matrix=NO_RETRY, refresh=False)
+        assert all(answer.result for answer in client.batch("own", "/x", named(range(30)), patience=4))
+
+
+class WithLock(str):
+    """What pickle, and with it deepcopy, cannot copy."""
+
+    def __init__(self, *args):
+        self.lock = threading.Lock()
+
+
+class TooDeep(dict):
+    def __deepcopy__(self, memo):
+        raise RecursionError("too deep")
+
+
+def test_what_cannot_be_copied_is_an_answer_and_harms_no_other(make_client):
+    with RawUpstream(lambda connection: connection.sendall(http())) as raw:
+        provider = replace(raw.provider("search"), routes={"/x": Route("/x", method="POST", json=dict)})
+        client = make_client(ProviderRegistry({"own": [provider]}), refresh=False)
+        answers = list(client.batch("own", "/x", [{"name": TooDeep(a=1)}, {"name": WithLock("ada")}, {"name": "bob"}]))
+        assert sorted((answer.params["name"] if answer.error is None else type(answer.error).__name__) for answer in answers) == [
+            "BadRequest", "ada", "bob"]
+
+
 def test_params_nest_where_the_call_takes_them(make_client):
     with RawUpstream(lambda connection: connection.sendall(http(b'{"found": 1}'))) as raw:
         provider = replace(raw.provider("search"), routes={"/x": Route("/x", method="POST", json=dict)})
