@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from functools import partial
 from typing import Callable, Mapping, Sequence
@@ -98,14 +99,14 @@ class Decision:
                 self._switched(question, visit, attempt)  # Log Error, Try Next
 
         if 404 in opinions and set(opinions) <= {403, 404} and len(opinions) >= serving.how_many():
-            self._gone(question, only, last_good)  # it may have been deleted
+            self._gone(question, serving, only)  # it may have been deleted
             raise not_found(question, "at any provider", attempts)
         # Return Cached + Queue Refresh
         if not refreshing and only is None and serving.how_many():
             self._queue_refresh(question)
         copy = None if refreshing else last_good()
         if copy is None:
-            asker = visiting.late_asker(question, serving, timeout, deadline, refreshing)
+            asker = visiting.late_asker(question, timeout, deadline, refreshing)
             raise failure(question, serving, attempts, self.registry.retry_after(serving, asker))
         self._served_stale(question, copy.provider, copy.age)
         return result_of(question, deadline.elapsed(), copy.data, copy.provider, attempts,
@@ -118,11 +119,9 @@ class Decision:
         """The last good copy, if its provider is still known and its check still takes it."""
         return self._records.find(question.key, max_age, newest=newest, vouch=serving.vouches_for)
 
-    def _gone(
-        self, question: Question, only: str | None, last_good: Callable[[], Copy | None]
-    ) -> None:
-        """Nobody has it. What one alone has not may be kept of another."""
-        if only is None or last_good() is not None:
+    def _gone(self, question: Question, serving: Serving, only: str | None) -> None:
+        """Nobody has it. Of one alone that has not only its own copy goes, however old."""
+        if only is None or self._copy(question, serving, math.inf, True) is not None:
             self._records.forget(question.key, missing=only is None)
 
     def _keep(self, question: Question, serving: Serving, visit: Visit, body: bytes) -> None:

@@ -138,3 +138,12 @@ def test_a_404_of_one_that_was_asked_alone_is_no_word_about_what_the_others_have
     (FailoverError(), False), (NotFound(), False), (AllProvidersFailed(), True), (NoProvidersAvailable(), True), (RequestRefused(), False)])
 def test_an_error_says_whether_a_later_call_may_have_data(error, retryable):
     assert error.retryable is retryable
+
+
+def test_a_404_of_one_that_was_asked_alone_removes_its_own_copy_however_old_a_copy_may_be(rapidapi, make_client):
+    client = make_client(refresh=False, max_stale=0, fresh_for=3600.0)
+    client.call(*USER)
+    rapidapi.fail("tiktok-scraper7", 404)
+    with pytest.raises(NotFound):
+        client.call(*USER, provider="tiktok-scraper7", fresh_for=0)
+    assert client.call(*USER).provider == "tiktok-feature"
