@@ -86,6 +86,10 @@ class Circuit:
             and not self.limits
         )
 
+    def is_only_slow(self) -> bool:
+        """Whether nothing counts against it but that it was slower than the time that it got."""
+        return self.hold_until is None and not self.limits and self.patience < ANYBODY
+
     def state(self, now: float) -> str:
         if self.open_until is None:
             return "closed"
@@ -106,7 +110,7 @@ class Circuit:
         until = now
         if self.hold_until is not None and self.hold_until > until:
             until = self.hold_until
-        if self.open_until is not None and asker.seconds <= self.patience:
+        if self.open_until is not None and not self._is_for(asker):
             until = max(until, self._out_until(asker), trial_until or now)
         elif trial_until is not None and self.open_until is None:  # after a hold one goes first
             until = max(until, trial_until)
@@ -114,8 +118,14 @@ class Circuit:
 
     def is_limited(self, now: float, asker: Asker = NOBODY_SPECIAL) -> bool:
         """Whether only a hold, or the one that goes first after it, keeps the asker away."""
-        is_open = self.open_until is not None and asker.seconds <= self.patience
+        is_open = self.open_until is not None and not self._is_for(asker)
         return not is_open and self.blocked_for(now, asker) > 0
+
+    def _is_for(self, asker: Asker) -> bool:
+        """Whether it is open for others only: those who give less time. The refresh worker makes
+        trials, however much it gives.
+        """
+        return asker.seconds > self.patience and not asker.background
 
     def _out_until(self, asker: Asker) -> float:
         assert self.open_until is not None
@@ -131,7 +141,7 @@ class Circuit:
             return None
         if self.open_until is None and self.hold_until is None:
             return Ticket(self.generation, limits=self.limits)
-        if self.open_until is not None and asker.seconds > self.patience:
+        if self.open_until is not None and self._is_for(asker):
             return Ticket(self.generation, limits=self.limits, patient=True)
         self.generation += 1  # so that the verdict of a trial whose lease ran out is late
         self.trial_until = now + lease
@@ -164,9 +174,7 @@ class Circuit:
             return False
         self.last_error = now
         if ticket is not None and ticket.early:
-            self.trial_until = None
-            self.early_pause = min(2 * self.early_pause, LAST_EARLY)
-            self.early_at = now + self.early_pause
+            self._put_off(now)
             return False
         # for such calls it is closed: they count by themselves
         if ticket is not None and ticket.patient:
@@ -191,7 +199,13 @@ class Circuit:
         self.early_at, self.early_tried = now + self.early_pause, False
         return True
 
-    def success(self, ticket: Ticket | None = None, took: float = 0.0) -> bool:
+    def _put_off(self, now: float) -> None:
+        """An early trial showed nothing: the next comes later."""
+        self.trial_until = None
+        self.early_pause = min(2 * self.early_pause, LAST_EARLY)
+        self.early_at = now + self.early_pause
+
+    def success(self, ticket: Ticket | None = None, took: float = 0.0, now: float = 0.0) -> bool:
         """An answer that shows life: clear the count; True when that closed the circuit. A hold
         stays.
 
@@ -200,9 +214,13 @@ class Circuit:
         """
         if ticket is not None and ticket.generation != self.generation:
             return False
-        if ticket is not None and ticket.patient and took > self.patience:
-            self.patient_count, self.patient_patience = 0, 0.0
-            return False
+        if ticket is not None and took > self.patience:
+            if ticket.patient:
+                self.patient_count, self.patient_patience = 0, 0.0
+                return False
+            if ticket.early:
+                self._put_off(now)
+                return False
         was_open = self.open_until is not None
         if was_open:
             self.generation += 1

@@ -62,7 +62,7 @@ def judge_provider(circuit: Circuit, now: float, ticket: Ticket, verdict: Verdic
                 question=verdict.question,
             )
         elif verdict.fault is None and verdict.hold is None:
-            recovered = circuit.success(ticket, verdict.took)
+            recovered = circuit.success(ticket, verdict.took, now)
         else:
             circuit.release(ticket)
     if tripped:

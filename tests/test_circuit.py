@@ -91,6 +91,20 @@ def test_the_public_marks_always_count():
     assert circuit.success() is True
 
 
+def test_the_refresh_worker_makes_trials_however_much_time_it_gives():
+    circuit = Circuit()
+    for _ in range(3):
+        circuit.fault(0.0, given=1.0)
+    assert circuit.admit(0.0, 15.0, Asker(15.0)).patient
+    worker = Asker(15.0, early=True, background=True)
+    assert circuit.admit(1.0, 15.0, worker) is None
+    ticket = circuit.admit(2.0, 15.0, worker)
+    assert ticket.early and not ticket.patient
+    assert not circuit.success(ticket, 1.5, 3.5)  # it is still too slow for those that it is open for
+    assert circuit.open_until is not None and circuit.early_at == 7.5 and circuit.admit(7.0, 15.0, worker) is None
+    assert circuit.success(circuit.admit(7.5, 15.0, worker), 0.5, 8.0) and circuit.open_until is None
+
+
 def test_a_reset_makes_requests_under_way_late():
     circuit = Circuit()
     ticket = circuit.admit(0.0, 25.0)
