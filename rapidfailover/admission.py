@@ -130,12 +130,11 @@ class Admission(Leaves):
         """
         asker = self._as_may(asker)
         with self._lock:
-            now = self._clock()
-            waits = [
-                member.comes_in(serving.endpoint, now, asker)
-                for member in serving.routes
-                if member.enabled
-            ]
+            now, endpoint = self._clock(), serving.endpoint
+            members = [member for member in serving.routes if member.enabled]
+            ready = [one for one in members if one.blocked_for(endpoint, now, asker) <= 0]
+            asker = asker._replace(most=surely(asker.most, max(len(ready), 1)))
+            waits = [member.comes_in(endpoint, now, asker) for member in members]
         return min(waits, default=0.0) or None
 
     def _ready(

@@ -125,7 +125,7 @@ class Calls(Decision):
             deadline.elapsed(),
         )
         serving = self.registry.serving(question.platform, question.endpoint, only)
-        asker = self._visiting.late_asker(question, serving, timeout, deadline, refreshing=True)
+        asker = self._visiting.late_asker(question, timeout, deadline, refreshing=True)
         return failure(question, serving, [attempt], self.registry.retry_after(serving, asker))
 
     def call_with_failover(

@@ -92,6 +92,8 @@ def _is_ours(reasons: list[BaseException]) -> bool:
     last = reasons[-1]
     return (
         isinstance(last, (AttributeError, NameError, TypeError, MemoryError))
+        or isinstance(last, UnicodeError)
+        and not isinstance(last, UnicodeDecodeError)  # the name of a proxy that is none
         or isinstance(last, socket.gaierror)
         and last.errno == socket.EAI_AGAIN
         or isinstance(last, OSError)

@@ -20,8 +20,9 @@ _ANSWERS = 1000  # of a provider, whose times are remembered
 _MOMENT = 0.05  # seconds between two looks at whether the one that goes first after a hold is back
 _UNPROVEN = 3  # requests at once to a provider that has yet to show that it answers
 _KNOWN = 8  # answers after which a provider is taken to bear as many at once as there are
-_DOUBLED = 0.2  # seconds without an answer after which twice as many may ask, before that
-_EVERYBODY = 30  # times that it doubles at most
+# Before that, twice as many may ask after each 0.2 s without an answer, up to eight; after 1.5 s
+# soon any number: one that limits would have said so.
+_DOUBLED, _SILENT = 0.2, 1.5
 
 
 class Slot:
@@ -117,7 +118,7 @@ class Member(Slot):
         comes back it is slow, and soon everybody may ask.
         """
         remaining = None if self.provider.overage else self.quota.remaining(now)
-        is_proven = self.answered_at is not None and self.circuit.is_healthy()
+        is_proven = self.answered_at is not None and self.circuit.is_only_slow()
         is_new = len(self.answered) < _KNOWN and self.rate is None and self.learned is None
         if is_proven and not is_new and remaining is None:  # the healthy call
             return False
@@ -126,11 +127,8 @@ class Member(Slot):
             return True
         if not asking or is_proven and not is_new:
             return False
-        at_once = max(len(self.answered), 1) if is_new else _UNPROVEN
-        if not is_proven:
-            at_once = min(at_once, _UNPROVEN)
-        doubled = min((now - min(asking)) / _DOUBLED, _EVERYBODY)
-        return len(asking) >= int(at_once * 2**doubled)
+        few = len(self.answered) if is_new else _UNPROVEN
+        return len(asking) >= max(few if is_proven else min(few, _UNPROVEN), _may_ask(now, asking))
 
     def slot(self, endpoint: str) -> Slot:
         """The endpoint's.
@@ -247,6 +245,14 @@ class Member(Slot):
     def is_spent(self, now: float) -> bool:
         """Whether its plan is used up, and more is not wanted for money."""
         return not self.provider.overage and self.quota.is_used_up(now)
+
+
+def _may_ask(now: float, asking: list[float]) -> int:
+    """How many at once, by how long the first of those who ask has had no answer."""
+    silent = now - min(asking)
+    if silent < _SILENT:
+        return min(int(2 ** (silent / _DOUBLED)), _KNOWN)
+    return int(_KNOWN * 2 ** min((silent - _SILENT) / _DOUBLED, 30.0))
 
 
 def _why_out(circuit: Circuit, now: float) -> str:

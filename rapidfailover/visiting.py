@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Callable, Generator, Mapping, Sequence
 
-from .admission import surely
 from .asking import Asking, fields_of, in_words
 from .circuit import Asker
 from .config import Attempt, Question, Result, result_of
@@ -50,18 +49,12 @@ class Visiting:
         return Asker(min(timeout or self._times.timeout, left), is_told=timeout is not None)
 
     def late_asker(
-        self,
-        question: Question,
-        serving: Serving,
-        timeout: float | None,
-        deadline: Deadline,
-        refreshing: bool,
+        self, question: Question, timeout: float | None, deadline: Deadline, refreshing: bool
     ) -> Asker:
         """Who would come again, once this call has failed."""
         number = 0 if refreshing else question.number()
-        most = surely(deadline.seconds, max(serving.how_many(), 1))
         return self.asker(timeout, deadline.seconds)._replace(
-            early=True, question=number, most=most
+            early=True, question=number, most=deadline.seconds
         )
 
     def visits(

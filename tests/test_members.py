@@ -109,17 +109,19 @@ def asked_by(one, calls, since=0.0, until=1e9):
     one.under_way.update({object(): (since, until) for _ in range(calls)})
 
 
-def test_a_new_one_is_asked_by_one_call_first_and_by_twice_as_many_for_each_fifth_of_a_second_without_an_answer():
+def test_a_new_one_is_asked_by_one_call_first_then_by_up_to_eight_and_by_all_once_it_was_silent_for_long():
     one = member()
     assert not one.is_crowded(0.0)
     asked_by(one, 1)
     assert one.is_crowded(0.19) and not one.is_crowded(0.2)
     asked_by(one, 2, since=0.2)
-    assert one.is_crowded(0.39) and not one.is_crowded(0.401)
+    assert one.is_crowded(0.39) and not one.is_crowded(0.41)
     asked_by(one, 4, since=0.4)
-    assert one.is_crowded(0.56) and not one.is_crowded(0.61)
-    asked_by(one, 1000, since=0.6)
-    assert one.is_crowded(1.9) and not one.is_crowded(2.1) and not one.is_crowded(1e8)
+    assert one.is_crowded(0.55) and not one.is_crowded(0.61)
+    asked_by(one, 1, since=0.6)
+    assert one.is_crowded(1.49) and not one.is_crowded(1.55)
+    asked_by(one, 1000, since=1.6)
+    assert one.is_crowded(2.8) and not one.is_crowded(3.0) and not one.is_crowded(1e8)
 
 
 def test_a_new_one_is_asked_by_as_many_at_once_as_it_has_answered_until_it_has_answered_eight():
@@ -129,7 +131,7 @@ def test_a_new_one_is_asked_by_as_many_at_once_as_it_has_answered_until_it_has_a
     asked_by(one, 2)
     assert not one.is_crowded(0.0)
     asked_by(one, 1)
-    assert one.is_crowded(0.08) and not one.is_crowded(0.09)
+    assert one.is_crowded(0.39) and not one.is_crowded(0.41)
     asked_by(one, 50)
     one.answered.extend([1.0] * 5)
     assert not one.is_crowded(0.0)
@@ -140,11 +142,21 @@ def test_one_that_has_yet_to_show_that_it_answers_is_asked_by_three_first():
     asked_by(one, 2)
     assert not one.is_crowded(0.0)
     asked_by(one, 1)
-    assert one.is_crowded(0.0) and not one.is_crowded(0.2)
+    assert one.is_crowded(0.39) and not one.is_crowded(0.41)
     one.answered_at = 1.0
     assert not one.is_crowded(0.0)
     one.circuit.fault(1.0)
     assert one.is_crowded(0.0)
+
+
+def test_one_that_was_only_slower_than_the_time_that_it_got_is_asked_by_all_who_give_it_more():
+    one = member(rate=5.0)
+    one.answered_at = 1.0
+    trip(one, given=2.0)
+    asked_by(one, 50)
+    assert not one.is_crowded(1.0)
+    one.circuit.hold(1.0, 9.0)
+    assert one.is_crowded(1.0)
 
 
 @pytest.mark.parametrize("how", ["set", "learned"])

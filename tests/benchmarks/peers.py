@@ -252,7 +252,7 @@ def has_question(endpoint, data):
 def compress(factor):
     """Shorten the pauses of rapidfailover that no option sets, as all other times are."""
     from rapidfailover import circuit, deadline, members, refresh, session, visiting
-    for module, names in ((deadline, ["_RESERVE"]), (circuit, ["FIRST_EARLY", "LAST_EARLY", "_SOON"]), (members, ["_DOUBLED"]),
+    for module, names in ((deadline, ["_RESERVE"]), (circuit, ["FIRST_EARLY", "LAST_EARLY", "_SOON"]), (members, ["_DOUBLED", "_SILENT"]),
                           (refresh, ["_FIRST_PAUSE", "_LAST_PAUSE"]), (visiting, ["_UNTOLD_WAIT"])):
         for name in names:
             setattr(module, name, factor * getattr(module, name))
