@@ -41,9 +41,7 @@ class Asker(NamedTuple):
     question: int = 0
     is_told: bool = False  # the seconds were given with the call, and go before the provider's own
     background: bool = False  # nobody waits for the answer: it takes no turn from those who do
-    most: float = (
-        ANYBODY  # seconds: what the call's deadline leaves a provider, whatever its timeout
-    )
+    most: float = ANYBODY  # seconds that the call's deadline leaves a provider
 
 
 NOBODY_SPECIAL = Asker()
@@ -53,8 +51,7 @@ NOBODY_SPECIAL = Asker()
 class Circuit:
     """Faults in a row open it; a success closes it; a hold keeps it shut whatever its state.
 
-    Where timeouts alone opened it, it is open for calls that give no more than the longest of those
-    times.
+    Where timeouts alone opened it, it is open for calls that give no more than the longest got.
     """
 
     error_threshold: int = 3
@@ -79,12 +76,8 @@ class Circuit:
 
     def is_healthy(self) -> bool:
         """Whether it is closed and nothing counts against it: a success would change nothing."""
-        return (
-            self.open_until is None
-            and self.hold_until is None
-            and not self.error_count
-            and not self.limits
-        )
+        is_shut = self.open_until is not None or self.hold_until is not None
+        return not (is_shut or self.error_count or self.limits)
 
     def is_only_slow(self) -> bool:
         """Whether nothing counts against it but that it was slower than the time that it got."""
@@ -122,9 +115,7 @@ class Circuit:
         return not is_open and self.blocked_for(now, asker) > 0
 
     def _is_for(self, asker: Asker) -> bool:
-        """Whether it is open for others only: those who give less time. The refresh worker makes
-        trials, however much it gives.
-        """
+        """Whether it is open for those only who give less. The refresh worker makes trials."""
         return asker.seconds > self.patience and not asker.background
 
     def _out_until(self, asker: Asker) -> float:
@@ -165,8 +156,7 @@ class Circuit:
         given: float = ANYBODY,
         question: int = 0,
     ) -> bool:
-        """Count a fault; True when it opened the circuit (again). Without a ticket it always
-        counts.
+        """Count a fault; True when that opened the circuit. Without a ticket it always counts.
 
         ``given``: the seconds that a timeout waited. ``question``: whose fault it is.
         """
@@ -207,20 +197,15 @@ class Circuit:
 
     def success(self, ticket: Ticket | None = None, took: float = 0.0, now: float = 0.0) -> bool:
         """An answer that shows life: clear the count; True when that closed the circuit. A hold
-        stays.
-
-        One that ``took`` longer than those calls give for which the circuit is open leaves it open
-        for them.
+        stays, and so does an open circuit for calls that give less time than it ``took``.
         """
         if ticket is not None and ticket.generation != self.generation:
             return False
-        if ticket is not None and took > self.patience:
-            if ticket.patient:
-                self.patient_count, self.patient_patience = 0, 0.0
-                return False
+        if ticket is not None and took > self.patience and (ticket.patient or ticket.early):
+            self.patient_count, self.patient_patience = 0, 0.0
             if ticket.early:
                 self._put_off(now)
-                return False
+            return False
         was_open = self.open_until is not None
         if was_open:
             self.generation += 1
@@ -239,19 +224,15 @@ class Circuit:
         self.opened_by, self.early_pause = 0, FIRST_EARLY
 
     def hold(self, now: float, seconds: float) -> None:
-        """Stay away for as long as the provider asked; only ever lengthened, at most
-        ``max_cooldown``.
-        """
+        """Stay away for as long as it asked, at most ``max_cooldown``; only ever lengthened."""
         self.hold_until = max(now + min(seconds, self.max_cooldown), self.hold_until or now)
 
     def count_limit(self, now: float, seconds: float, ticket: Ticket, told: float = 0.0) -> bool:
-        """Hold for a 429 that said for how long, ``told`` seconds ago; True when that opened the
-        circuit.
+        """Hold for a 429 that said for how long, ``told`` seconds ago; True when that opened it.
 
-        It is a fault as well where the hold would not keep anybody away: when it is under a second,
-        and when it is shorter than a cooldown and the request went out after the hold of an earlier
-        429, with nothing good in between. A provider that answers nothing but 429 is soon left
-        alone, and blocks no account.
+        It is a fault as well when it is under a second, which keeps nobody away, and when it is
+        shorter than a cooldown and the request went out after the hold of an earlier 429, with
+        nothing good in between: one that answers nothing but 429 is soon left alone.
         """
         self.hold(now - told, seconds)
         again = 0 < self.limits == ticket.limits and seconds < self.cooldown

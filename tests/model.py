@@ -19,7 +19,7 @@ class Model:
 
     def admit(self, now, lease, asker=Asker()):
         """(age, early, limits, whether it gives more time than those for which it is open, a trial: the hold before) or None."""
-        patient = bool(self.open) and asker.seconds > self.patience
+        patient = bool(self.open) and asker.seconds > self.patience and not asker.background
         at_once = asker.question and not self.tried and asker.question != self.opener
         early = asker.early and not self.limited and (at_once or now >= self.early_from)
         if now < self.hold_until or not patient and (now < self.lease or now < self.open and not early):
@@ -37,9 +37,7 @@ class Model:
         if ticket and ticket[0] != self.age:
             return
         if ticket and ticket[1]:
-            self.lease, self.pause = 0.0, min(2 * self.pause, 60.0)
-            self.early_from = now + self.pause
-            return
+            return self.put_off(now)
         if ticket and ticket[3]:
             self.patient = [self.patient[0] + 1, max(self.patient[1], given)]
             if self.patient[0] < self.threshold:
@@ -53,13 +51,19 @@ class Model:
             self.age, self.lease, self.limited = self.age + 1, 0.0, limited
             self.open, self.early_from = now + min(self.cooldown * self.faults, self.longest), now + self.pause
 
-    def success(self, ticket=None, took=0.0):
-        if ticket and ticket[0] == self.age and ticket[3] and took > self.patience:
+    def success(self, ticket=None, took=0.0, now=0.0):
+        if ticket and ticket[0] == self.age and (ticket[3] or ticket[1]) and took > self.patience:
             self.patient = [0, 0.0]
+            if ticket[1]:
+                self.put_off(now)
         elif not ticket or ticket[0] == self.age:
             held, self.age = 0.0 if ticket and ticket[4] == self.hold_until else self.hold_until, self.age + bool(self.open)
             self.forget()
             self.hold_until = held
+
+    def put_off(self, now):
+        self.lease, self.pause = 0.0, min(2 * self.pause, 60.0)
+        self.early_from = now + self.pause
 
     def hold(self, now, seconds):
         self.hold_until = max(self.hold_until, now + min(seconds, self.longest))

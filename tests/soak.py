@@ -178,8 +178,8 @@ class Watched(Circuit):
     def fault(self, now, ticket=None, *, rate_limited=False, given=ANYBODY, question=0):
         return self.both("fault", now, ticket, rate_limited=rate_limited, given=given, question=question)
 
-    def success(self, ticket=None, took=0.0):
-        return self.both("success", ticket, took)
+    def success(self, ticket=None, took=0.0, now=0.0):
+        return self.both("success", ticket, took, now)
 
     def hold(self, now, seconds):
         return self.both("hold", now, seconds)

@@ -57,9 +57,11 @@ class Against(RuleBasedStateMachine):
         self.registry.reset("p", who)
         self.models[who].reset()
 
-    @rule(target=under_way, lease=SECONDS, early=st.booleans(), seconds=st.sampled_from([0.5, 2.0, 29.0]), question=st.integers(0, 2))
-    def visit(self, lease, early, seconds, question):
-        asker = Asker(seconds, early, question)
+    @rule(target=under_way, lease=SECONDS, early=st.booleans(), seconds=st.sampled_from([0.5, 2.0, 29.0]), question=st.integers(0, 2),
+          background=st.booleans())
+    def visit(self, lease, early, seconds, question, background):
+        asker = Asker(seconds, early, question, background=background)
+        lease += 60.0  # so that the deadline leaves each provider more than its time
         visits = self.registry.visits(self.registry.serving("p", "/x"), lambda: lease, asker)
         visit = next(visits, None)
         expected = None
@@ -96,7 +98,7 @@ class Against(RuleBasedStateMachine):
             model.hold(now, seconds)
         elif verdict == "success":
             self.registry.report(visit, Verdict(took=seconds))
-            model.success(ticket, seconds)
+            model.success(ticket, seconds, now)
         visits.close()
         model.release(ticket) if ticket[0] == model.age else None
 
